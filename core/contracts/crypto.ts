@@ -1,0 +1,74 @@
+import type { Rng } from './machine.ts'
+
+/** IKEv2 transform types, RFC 7296 §3.3.2. */
+export const TransformType = { ENCR: 1, PRF: 2, INTEG: 3, KE: 4, SN: 5 } as const
+export type HashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+
+/** One key of an AEAD cipher. Nonce and AAD layout are the caller's (RFC 4106, 5282, 7634). */
+export interface Aead {
+  /** Octets of the ICV. */
+  readonly tagLength: number
+  /**
+   * Encrypts `plaintext` and appends the tag.
+   * @param out - `plaintext.length + tagLength` octets; may be the same memory as `plaintext`, starting at the same octet
+   */
+  seal(nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void
+  /**
+   * Verifies and decrypts.
+   * @param sealed - ciphertext and tag
+   * @param out - `sealed.length - tagLength` octets; may start at the same octet as `sealed`; undefined content on failure
+   * @returns false when the tag is wrong
+   */
+  open(nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean
+  /** Wipes what can be wiped; the object is dead afterwards. */
+  destroy(): void
+}
+
+/** One key of a cipher without integrity (CBC; CTR and NULL alike); whole blocks only, no padding of its own. */
+export interface Cipher {
+  readonly ivLength: number
+  readonly blockLength: number
+  /** `out` has the length of `data` and may be the same memory. */
+  encrypt(iv: Uint8Array, data: Uint8Array, out: Uint8Array): void
+  decrypt(iv: Uint8Array, data: Uint8Array, out: Uint8Array): void
+  destroy(): void
+}
+
+/** One key of an integrity algorithm. */
+export interface Mac {
+  /** Octets of the truncated ICV. */
+  readonly length: number
+  /** Writes the ICV over `data` followed by `tail` (ESN's high half) into `out`, `length` octets. */
+  sign(data: Uint8Array, tail: Uint8Array | undefined, out: Uint8Array): void
+  destroy(): void
+}
+
+/** One ephemeral Diffie-Hellman exchange. */
+export interface KeyExchange {
+  /** KE payload data as RFC 7296 §3.4 wants it: modulus length for MODP, x|y without prefix for ECP, 32 octets X25519. */
+  readonly publicValue: Uint8Array
+  /**
+   * @returns g^ir as it goes into SKEYSEED: modulus length with leading zeros, or the x coordinate, or 32 octets
+   * @throws PeerError PEER_KE_INVALID when the peer's value is no point, out of range, of the wrong length, or all zero
+   */
+  shared(peerValue: Uint8Array): Uint8Array
+}
+
+/**
+ * Algorithms by their IKEv2 transform IDs. Everything is synchronous; nothing keeps keys beyond the objects returned.
+ * A method called for something `supports` denies throws UsageError USAGE_UNSUPPORTED_TRANSFORM.
+ */
+export interface CryptoProvider {
+  /** Kebab-case; shown by status and plan. */
+  readonly name: string
+  supports(type: number, id: number, keyBits?: number): boolean
+  hash(name: HashName, ...data: readonly Uint8Array[]): Uint8Array
+  /** One call of the PRF with this transform ID over the concatenation of `data`. */
+  prf(id: number, key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array
+  /** @param key - without the salt */
+  aead(id: number, key: Uint8Array): Aead
+  cipher(id: number, key: Uint8Array): Cipher
+  mac(id: number, key: Uint8Array): Mac
+  /** Deterministic for given `rng` octets, so that a simulation can be replayed; all providers draw alike. */
+  keyExchange(group: number, rng: Rng): KeyExchange
+}
