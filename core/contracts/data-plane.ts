@@ -1,0 +1,123 @@
+import type { Flow } from './net.ts'
+import type { Packet } from './packet.ts'
+import type { EncapStrategy, Mode, Plan, Selector } from './strategy.ts'
+
+/** Why a packet went no further; counted by this name, shown by status. */
+export const DROPS = [
+  'malformed',
+  'no-policy',
+  'no-sa',
+  'unknown-spi',
+  'replay',
+  'integrity',
+  'padding',
+  'dummy',
+  'next-header',
+  'selector',
+  'inner-malformed',
+  'fragment',
+  'too-big',
+  'hard-lifetime',
+  'sequence-exhausted',
+  'encapsulation',
+  'not-encodable',
+] as const
+export type Drop = (typeof DROPS)[number]
+
+/** Keying material of one direction. */
+export interface EspKeys {
+  readonly spi: number
+  /** Cipher key without salt. */
+  readonly encr: Uint8Array
+  readonly salt: Uint8Array
+  /** Empty for AEAD. */
+  readonly integ: Uint8Array
+}
+
+/** Transform IDs, RFC 7296 §3.3.2. */
+export interface EspSuite {
+  readonly encr: number
+  readonly keyBits?: number
+  readonly integ?: number
+  readonly esn: boolean
+}
+
+/** Limits of a Child SA; Infinity for none. Soft ones ask for a rekey, hard ones stop the SA. */
+export interface Lifetime {
+  readonly softMs: number
+  readonly hardMs: number
+  readonly softOctets: number
+  readonly hardOctets: number
+  readonly softPackets: number
+  readonly hardPackets: number
+}
+
+/** Everything a data plane needs to carry one Child SA, RFC 4301 §4.4.2.1. */
+export interface ChildSaSpec {
+  /** Unique in the process: `moon/lan{3}`. */
+  readonly id: string
+  readonly peer: string
+  readonly child: string
+  readonly plan: Plan
+  readonly suite: EspSuite
+  readonly inbound: EspKeys
+  readonly outbound: EspKeys
+  readonly mode: Mode
+  readonly encap: EncapStrategy
+  readonly flow: Flow
+  /** Inner selectors, this host's side and the peer's. */
+  readonly local: readonly Selector[]
+  readonly remote: readonly Selector[]
+  readonly lifetime: Lifetime
+  /** Packets, ≥ 32. */
+  readonly replayWindow: number
+  /** Whether `flow.remote` may follow authenticated packets. */
+  readonly follow: boolean
+}
+
+export interface ChildCounters {
+  readonly packetsIn: number
+  readonly octetsIn: number
+  readonly packetsOut: number
+  readonly octetsOut: number
+  /** Dropped packets by reason; reasons that never happened are absent. */
+  readonly drops: Readonly<Partial<Record<Drop, number>>>
+  /** Monotonic ms of the last packet that authenticated; 0 for never. */
+  readonly lastIn: number
+  readonly lastOut: number
+}
+
+export type PlaneEvent =
+  /** A soft limit was reached: rekey. Once per SA. */
+  | { readonly type: 'soft-expiry'; readonly id: string }
+  /** A hard limit was reached: the SA carries nothing more. Once per SA. */
+  | { readonly type: 'hard-expiry'; readonly id: string }
+  /** An authenticated packet, newer than all before, came from another endpoint. */
+  | { readonly type: 'peer-moved'; readonly id: string; readonly flow: Flow }
+  /** The first packet that authenticated on this SA. */
+  | { readonly type: 'first-inbound'; readonly id: string }
+  /** Traffic that a policy wants protected has no SA. At most one per policy per second. */
+  | { readonly type: 'acquire'; readonly peer: string; readonly child: string; readonly packet: Uint8Array }
+
+/** Where a plane puts what it made. Synchronous; packets are valid during the call. */
+export interface PlaneOutlet {
+  transmit(packet: Packet, flow: Flow): void
+  deliver(packet: Packet): void
+  event(event: PlaneEvent): void
+}
+
+/** Moves ESP packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
+export interface DataPlane {
+  readonly name: string
+  /** Why this plane cannot carry the SA; undefined when it can. */
+  refuses(sa: ChildSaSpec): string | undefined
+  /** From now on both directions work; outbound traffic moves to the newest SA with `outbound` true. */
+  install(sa: ChildSaSpec, options: { readonly outbound: boolean }, now: number): void
+  /** Starts sending on this SA (rekey: after the peer has shown that it has the new one). */
+  activate(id: string): void
+  /** New outer flow of one SA, from IKE. */
+  move(id: string, flow: Flow): void
+  /** Stops sending and receiving on the SA and wipes its keys. */
+  remove(id: string): void
+  counters(id: string): ChildCounters | undefined
+}

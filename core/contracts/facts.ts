@@ -1,0 +1,33 @@
+/** Facts core knows by name. Plugins add theirs by declaration merging. Every one may be unknown. */
+export interface KnownFacts {
+  /** A NAT rewrites this host's outer address or port on the way to the peer. */
+  localBehindNat: boolean
+  /** A NAT rewrites the peer's outer address or port on the way here. */
+  remoteBehindNat: boolean
+  /** The peer takes part in NAT detection, so understands ESP in UDP. */
+  peerNatTraversal: boolean
+  /** IP version of the outer path. */
+  outerFamily: 4 | 6
+  /** UDP encapsulation is wanted even where no NAT is seen. */
+  forceEncapsulation: boolean
+  /** A transport here can send IP protocol 50. */
+  plainEspPossible: boolean
+  /** Packets on UDP do not get through. */
+  udpBlocked: boolean
+  /** Packets of IP protocol 50 do not get through. */
+  espBlocked: boolean
+}
+
+export interface Fact {
+  readonly value: string | number | boolean
+  /** Who says so, in words for `natweave plan`: "NAT_DETECTION_DESTINATION_IP from 192.0.2.1". */
+  readonly source: string
+  /** When it was learned, monotonic ms. */
+  readonly at: number
+}
+
+/** What is known now; absent means unknown, which is never the same as false. */
+export type Facts = Readonly<Record<string, Fact>>
+
+export const knownFact = <K extends keyof KnownFacts>(facts: Facts, name: K): KnownFacts[K] | undefined =>
+  facts[name]?.value as KnownFacts[K] | undefined

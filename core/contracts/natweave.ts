@@ -1,0 +1,104 @@
+import type { ChildCounters } from './data-plane.ts'
+import type { Facts } from './facts.ts'
+import type { Cost, Plan, Problem } from './strategy.ts'
+
+/** A plan with the reasons it won or lost. */
+export interface JudgedPlan {
+  readonly plan: Plan
+  readonly usable: boolean
+  /** In words: what speaks for it or against it, most important first. */
+  readonly reasons: readonly string[]
+  readonly cost: Cost | undefined
+  readonly solves: readonly Problem[]
+}
+
+export interface PlanReport {
+  readonly peer: string
+  readonly child: string
+  readonly facts: Facts
+  /** Best first; the first usable one is used. */
+  readonly plans: readonly JudgedPlan[]
+}
+
+export interface ChildStatus {
+  readonly id: string
+  readonly name: string
+  readonly state: 'connecting' | 'installed' | 'rekeying'
+  readonly mode: string
+  readonly encap: string
+  readonly plane: string
+  /** Keyword notation: `aes128gcm16`. */
+  readonly suite: string
+  readonly spiIn: string
+  readonly spiOut: string
+  readonly local: readonly string[]
+  readonly remote: readonly string[]
+  readonly counters: ChildCounters
+  /** Monotonic ms since it was installed. */
+  readonly ageMs: number
+}
+
+export interface PeerStatus {
+  readonly name: string
+  readonly state: 'idle' | 'connecting' | 'established' | 'closing'
+  readonly role: 'initiator' | 'responder' | undefined
+  readonly localId: string
+  readonly remoteId: string
+  /** `[192.0.2.1]:4500` */
+  readonly local: string | undefined
+  readonly remote: string | undefined
+  /** Keyword notation: `aes256gcm16-prfsha256-x25519`. */
+  readonly suite: string | undefined
+  readonly spiInitiator: string | undefined
+  readonly spiResponder: string | undefined
+  readonly plan: Plan | undefined
+  readonly facts: Facts
+  readonly virtualAddresses: readonly string[]
+  readonly children: readonly ChildStatus[]
+  readonly ageMs: number | undefined
+  /** Why the last attempt or SA ended, in words. */
+  readonly lastError: string | undefined
+}
+
+export interface Status {
+  readonly peers: readonly PeerStatus[]
+  readonly locals: readonly string[]
+  readonly device: string | undefined
+  readonly plugins: readonly string[]
+  /** Dropped datagrams and packets by reason, not tied to a Child SA. */
+  readonly drops: Readonly<Record<string, number>>
+}
+
+/** What an application acts on. `at` is monotonic ms; `peer` a config name. */
+export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
+  | { readonly type: 'connecting'; readonly plan: Plan }
+  | { readonly type: 'message'; readonly direction: 'in' | 'out'; readonly summary: string; readonly from: string; readonly to: string }
+  | { readonly type: 'fact'; readonly name: string; readonly value: string | number | boolean; readonly source: string }
+  | { readonly type: 'plan'; readonly plan: Plan; readonly why: string }
+  | { readonly type: 'established'; readonly suite: string; readonly remoteId: string }
+  | { readonly type: 'child-up'; readonly child: string; readonly id: string; readonly plan: Plan; readonly suite: string }
+  | { readonly type: 'child-rekeyed'; readonly child: string; readonly id: string; readonly previous: string }
+  | { readonly type: 'rekeyed' }
+  | { readonly type: 'child-down'; readonly child: string; readonly id: string; readonly why: string }
+  | { readonly type: 'moved'; readonly remote: string }
+  | { readonly type: 'down'; readonly why: string }
+  | { readonly type: 'failed'; readonly code: string; readonly why: string }
+  | { readonly type: 'keys'; readonly line: Readonly<Record<string, string>> }
+)
+
+/** A running build. */
+export interface Natweave {
+  /** Opens device, transports and store; answers peers; connects those with `start: connect`. */
+  start(): Promise<void>
+  /** Sends DELETE to all peers, waits briefly for their answers, closes everything. Never throws. */
+  stop(): Promise<void>
+  /** Brings a peer and its Child SAs up. @throws NatweaveError saying why it failed and what to do */
+  connect(peer: string): Promise<PeerStatus>
+  disconnect(peer: string): Promise<void>
+  /** Rekeys now: the IKE SA, or one Child SA by config name. */
+  rekey(peer: string, child?: string): Promise<void>
+  status(): Status
+  plan(peer: string): readonly PlanReport[]
+  /** @returns stops listening */
+  on(listener: (event: NatweaveEvent) => void): () => void
+}

@@ -1,0 +1,108 @@
+import type { Prefix } from './net.ts'
+
+/** The configuration after parsing: exact types, defaults filled in, secrets resolved. Times are milliseconds. */
+export interface Settings {
+  readonly peers: Readonly<Record<string, PeerSettings>>
+  readonly pools: Readonly<Record<string, PoolSettings>>
+  readonly policy: PolicySettings
+  readonly ike: IkeSettings
+}
+
+/** Limits and timers of IKE that hold for all peers. */
+export interface IkeSettings {
+  /** First retransmission after this, then × `retransmitBase` each; RFC 7296 §2.4 leaves timers to us. */
+  readonly retransmitMs: number
+  readonly retransmitBase: number
+  readonly retransmitTries: number
+  /** Half-open responder SAs above which IKE_SA_INIT needs a COOKIE, and above which requests are dropped. */
+  readonly cookieThreshold: number
+  readonly halfOpenLimit: number
+  readonly halfOpenTimeoutMs: number
+}
+
+/** An identity, RFC 7296 §3.5, as type and text (`fqdn` moon.example, `ipv4` 192.0.2.1, `keyid` hex …). */
+export interface Identity {
+  readonly type: 'fqdn' | 'rfc822' | 'ipv4' | 'ipv6' | 'keyid'
+  readonly value: string
+}
+
+/** What a peer's identity must look like; `any` accepts all that authenticate. `*` in a value matches any run. */
+export type IdentityPattern = Identity | { readonly type: 'any' }
+
+export interface PeerSettings {
+  readonly name: string
+  /** Host name or address; undefined: only answers. */
+  readonly remote: string | undefined
+  /** Port of the first IKE message, usually 500; anything else uses the non-ESP marker from the start. */
+  readonly remotePort: number
+  readonly localId: Identity
+  readonly remoteId: IdentityPattern
+  readonly psk: Uint8Array
+  /** Proposals in keyword notation, already validated; empty for the defaults. */
+  readonly proposals: readonly string[]
+  readonly children: Readonly<Record<string, ChildSettings>>
+  /** Families of virtual addresses to ask the peer for. */
+  readonly requestAddresses: readonly (4 | 6)[]
+  /** Pool to assign addresses to the peer from. */
+  readonly pool: string | undefined
+  readonly encapsulation: 'auto' | 'force' | 'never'
+  /** What to do at start: connect now, or wait for `connect` or the peer. */
+  readonly start: 'connect' | 'wait'
+  /** Connect again after the peer was lost, with back-off. */
+  readonly reconnect: boolean
+  /** Liveness check after this long without a packet from the peer; 0 for never. */
+  readonly dpdMs: number
+  readonly rekeyMs: number
+  readonly keepaliveMs: number
+  /** What to do with an older IKE SA of the same identities. */
+  readonly unique: 'replace' | 'keep'
+}
+
+export interface ChildSettings {
+  readonly name: string
+  /** Prefixes; `dynamic` stands for the virtual or the outer address of that side. */
+  readonly localTs: readonly SelectorSettings[]
+  readonly remoteTs: readonly SelectorSettings[]
+  readonly proposals: readonly string[]
+  /** A mode strategy's name, or auto. */
+  readonly mode: string
+  readonly rekeyMs: number
+  /** Hard limit; 0 for 1.1 × rekeyMs. */
+  readonly lifeMs: number
+  /** Soft limits; Infinity for none. */
+  readonly rekeyOctets: number
+  readonly rekeyPackets: number
+  readonly replayWindow: number
+  /** What to do at start, once the IKE SA stands: negotiate with it, or on first traffic. */
+  readonly start: 'connect' | 'trap'
+}
+
+export interface SelectorSettings {
+  readonly range: Prefix | 'dynamic'
+  /** IP protocol, 0 for any. */
+  readonly protocol: number
+  readonly startPort: number
+  readonly endPort: number
+}
+
+export interface PoolSettings {
+  readonly name: string
+  readonly prefix: Prefix
+  readonly dns: readonly string[]
+}
+
+export interface PolicySettings {
+  readonly rules: readonly RuleSettings[]
+}
+
+/** `when` facts hold, `use` (only these), `prefer` (first) or `avoid` strategies, by name. Earlier rules win. */
+export interface RuleSettings {
+  /** Config path for messages: `policy.rules[2]`. */
+  readonly at: string
+  /** Peers it speaks of; empty for all. */
+  readonly peers: readonly string[]
+  readonly when: Readonly<Record<string, string | number | boolean>>
+  readonly use: readonly string[]
+  readonly prefer: readonly string[]
+  readonly avoid: readonly string[]
+}

@@ -1,0 +1,140 @@
+import type { Drop } from './data-plane.ts'
+import type { Facts } from './facts.ts'
+import type { IkeTask } from './ike-task.ts'
+import type { Machine } from './machine.ts'
+import type { Endpoint, Flow } from './net.ts'
+import type { Packet } from './packet.ts'
+import type { LocalEndpoint } from './transport.ts'
+
+/** The three questions of the house; a plan answers each with one strategy. */
+export type Slot = 'path' | 'encap' | 'mode'
+
+/** What NAT breaks (RFC 3715), by the names used in plans and policies. */
+export const PROBLEMS = [
+  'ah-integrity',
+  'checksums',
+  'address-identities',
+  'fixed-ike-ports',
+  'overlapping-spd',
+  'non-udp-tcp',
+  'mapping-timeouts',
+  'inbound',
+] as const
+export type Problem = (typeof PROBLEMS)[number]
+
+/** Strategy names, one per slot. */
+export interface Plan {
+  readonly path: string
+  readonly encap: string
+  readonly mode: string
+}
+
+export interface Cost {
+  /** Octets added to each packet. */
+  readonly octets: number
+  /** Round trips before the first packet can flow, beyond the IKE exchanges every plan needs. */
+  readonly roundTrips: number
+  /** Parties other than the peer that must be trusted. */
+  readonly trusts: readonly string[]
+}
+
+export type Assessment =
+  | { readonly usable: true; readonly cost: Cost; readonly why?: string }
+  | { readonly usable: false; readonly why: string }
+
+interface StrategyBase {
+  /** Kebab-case, unique within the slot; the word used in policies. */
+  readonly name: string
+  readonly solves: readonly Problem[]
+  /** Pure: can this strategy serve in `plan` under these facts, and at what cost. Unknown facts are not bad news. */
+  assess(facts: Facts, plan: Plan): Assessment
+  /** What it adds to and reads from IKE messages; fresh objects, called once per IKE SA. */
+  tasks?(): readonly IkeTask[]
+}
+
+/** How datagrams reach the peer. */
+export interface PathStrategy extends StrategyBase {
+  readonly slot: 'path'
+  /** Starts looking for a flow to the peer. */
+  open(context: PathContext): Machine<PathIn, PathOut>
+}
+
+export interface PathContext {
+  readonly peer: string
+  /** Where the peer is said to be; undefined for a peer that can only be found through others. */
+  readonly remote: Endpoint | undefined
+  /** The local address the system would use towards `remote`. */
+  readonly source: string | undefined
+  readonly locals: readonly LocalEndpoint[]
+}
+export type PathIn =
+  | { readonly type: 'start' }
+  | { readonly type: 'datagram'; readonly bytes: Uint8Array; readonly flow: Flow }
+  | { readonly type: 'timeout' }
+export type PathOut =
+  | { readonly type: 'transmit'; readonly bytes: Uint8Array; readonly flow: Flow }
+  | { readonly type: 'ready'; readonly flow: Flow }
+  | { readonly type: 'failed'; readonly why: string }
+
+/** What is around ESP and IKE. */
+export interface EncapStrategy extends StrategyBase {
+  readonly slot: 'encap'
+  /** Octets it puts around every ESP packet, beside the outer IP header. */
+  readonly overhead: number
+  /** The flow IKE goes on with once this encapsulation is chosen ("port floating"); `current` where nothing moves. */
+  ikeFlow(current: Flow, locals: readonly LocalEndpoint[]): Flow
+  /** The flow ESP takes beside that IKE flow; undefined when no local endpoint can carry it. */
+  espFlow(ike: Flow, locals: readonly LocalEndpoint[]): Flow | undefined
+  /** Changes an ESP packet into what the flow's transport carries, and back; in place, within HEADROOM. */
+  wrap?(packet: Packet): void
+  unwrap?(packet: Packet): Drop | undefined
+  /** A datagram to send after `interval` ms without other traffic on the flow; undefined where none is needed. */
+  keepalive?(facts: Facts): { readonly interval: number; readonly datagram: Uint8Array } | undefined
+  /** Whether the peer's address may follow its authenticated packets (RFC 7296 §2.23). */
+  follows?(facts: Facts): boolean
+}
+
+/** What is inside ESP. */
+export interface ModeStrategy extends StrategyBase {
+  readonly slot: 'mode'
+  /** Notify type that asks for the mode and, echoed, accepts it; undefined for tunnel mode, which is the default. */
+  readonly notify?: number
+  /** The mode used when the peer does not echo `notify`; undefined: the Child SA fails instead. */
+  readonly fallback?: string
+  /** Why these selectors cannot be carried; undefined when they can. */
+  refuses?(context: ModeContext): string | undefined
+  create(context: ModeContext): Mode
+}
+
+/** One address range of one protocol, RFC 7296 §3.13.1, as text so that it can be shown and compared. */
+export interface Selector {
+  readonly family: 4 | 6
+  /** IP protocol, 0 for any. */
+  readonly protocol: number
+  readonly startPort: number
+  readonly endPort: number
+  readonly start: string
+  readonly end: string
+}
+
+export interface ModeContext {
+  /** Negotiated traffic selectors, this host's side and the peer's, as they were on the wire. */
+  readonly local: readonly Selector[]
+  readonly remote: readonly Selector[]
+  /** True when this host initiated the exchange that created the Child SA. */
+  readonly initiator: boolean
+  readonly facts: Facts
+  /** The outer flow as it is now; it may move during the life of the SA. */
+  flow(): Flow
+}
+
+/** One Child SA's mode. No allocation; a returned Drop is counted and the packet forgotten. */
+export interface Mode {
+  readonly name: string
+  /** Inner packet → ESP payload: moves `start`/`end`, sets `nextHeader` and the outer header fields. */
+  encode(packet: Packet): Drop | undefined
+  /** ESP payload (without trailer; `nextHeader` from it) → inner packet. */
+  decode(packet: Packet, flow: Flow): Drop | undefined
+}
+
+export type Strategy = PathStrategy | EncapStrategy | ModeStrategy
