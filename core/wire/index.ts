@@ -1,6 +1,35 @@
 /** Codecs of everything natweave puts on the wire: `natweave/wire`. */
+export * from './address.ts'
+export * from './checksum.ts'
 export * from './codec.ts'
+export * from './esp.ts'
+export * from './fields.ts'
+export * from './icmp.ts'
 export * from './ike.ts'
 export * from './ike-numbers.ts'
-export * from './ike-payloads.ts'
+export {
+  type AddressSelector,
+  type Configuration,
+  type ConfigurationAttribute,
+  type Delete,
+  type FragmentPayload,
+  type Identification,
+  type InnerPayload,
+  identification,
+  type Notify,
+  notifyOf,
+  type Payload,
+  type PayloadOf,
+  type ProtectedPayload,
+  payloadNumber,
+  payloadOf,
+  type TrafficSelector,
+  type UnknownPayload,
+  type UnknownSelector,
+} from './ike-payloads.ts'
 export * from './ike-proposal.ts'
+export * from './ip.ts'
+export * from './ip-numbers.ts'
+export * from './natt.ts'
+export * from './tcp.ts'
+export * from './udp.ts'
