@@ -100,12 +100,14 @@ export class Writer {
 
   u8(value: number): void {
     inRange(value, 0xff)
-    this.#view.setUint8(this.#grow(1), value)
+    const at = this.#grow(1) // may replace the view
+    this.#view.setUint8(at, value)
   }
 
   u16(value: number): void {
     inRange(value, 0xffff)
-    this.#view.setUint16(this.#grow(2), value)
+    const at = this.#grow(2) // may replace the view
+    this.#view.setUint16(at, value)
   }
 
   /** Fifteen bits behind a flag that stays 0 (attribute types). */
@@ -123,12 +125,14 @@ export class Writer {
 
   u32(value: number): void {
     inRange(value, 0xffff_ffff)
-    this.#view.setUint32(this.#grow(4), value)
+    const at = this.#grow(4) // may replace the view
+    this.#view.setUint32(at, value)
   }
 
   u64(value: bigint): void {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw outOfRange(value, '18446744073709551615')
-    this.#view.setBigUint64(this.#grow(8), value)
+    const at = this.#grow(8) // may replace the view
+    this.#view.setBigUint64(at, value)
   }
 
   put(bytes: Uint8Array): void {
