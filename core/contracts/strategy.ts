@@ -88,8 +88,8 @@ export interface EncapStrategy extends StrategyBase {
   /** Changes an ESP packet into what the flow's transport carries, and back; in place, within HEADROOM. */
   wrap?(packet: Packet): void
   unwrap?(packet: Packet): Drop | undefined
-  /** A datagram to send after `interval` ms without other traffic on the flow; undefined where none is needed. */
-  keepalive?(facts: Facts): { readonly interval: number; readonly datagram: Uint8Array } | undefined
+  /** The datagram that keeps a NAT's mapping alive when nothing else was sent for a while; undefined where none is needed. */
+  keepalive?(facts: Facts): Uint8Array | undefined
   /** Whether the peer's address may follow its authenticated packets (RFC 7296 §2.23). */
   follows?(facts: Facts): boolean
 }
@@ -99,6 +99,11 @@ export interface ModeStrategy extends StrategyBase {
   readonly slot: 'mode'
   /** Notify type that asks for the mode and, echoed, accepts it; undefined for tunnel mode, which is the default. */
   readonly notify?: number
+  /**
+   * True when the inner addresses are the outer ones, so that selectors name what each end sees and policy is looked up by
+   * what this end sees (RFC 7296 §2.23.1); false when inner addresses are a world of their own.
+   */
+  readonly substitutes?: boolean
   /** The mode used when the peer does not echo `notify`; undefined: the Child SA fails instead. */
   readonly fallback?: string
   /** Why these selectors cannot be carried; undefined when they can. */

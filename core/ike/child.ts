@@ -1,0 +1,370 @@
+import type { KeyExchange } from '../contracts/crypto.ts'
+import type { EspSuite } from '../contracts/data-plane.ts'
+import type { IncomingMessage } from '../contracts/ike-task.ts'
+import type { ChildSettings } from '../contracts/settings.ts'
+import type { ModeContext, ModeStrategy, Selector } from '../contracts/strategy.ts'
+import { PeerError } from '../errors.ts'
+import { NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
+import type { ChildSa } from './host.ts'
+import type { IkeSa } from './ike-sa.ts'
+import { spiBytes, spiNumber } from './informational.ts'
+import { deriveChildKeys, type Nonces } from './keys.ts'
+import { findError, findNotify, notify } from './notify.ts'
+import { checkChosen, DEFAULT_ESP, espSuiteOf, keGroupOf, offer, parseProposals, selectProposal } from './proposal.ts'
+import { everything, fromSettings, fromWire, host, narrow, sameSelector, showSelector, toWire, within } from './selectors.ts'
+
+/** Negotiation of Child SAs, RFC 7296 §1.2, §1.3.1, §2.9: the parts IKE_AUTH and CREATE_CHILD_SA share. */
+
+/** What this host asked for, kept until the answer. */
+export interface ChildIntent {
+  readonly settings: ChildSettings
+  readonly mode: ModeStrategy
+  readonly spi: number
+  readonly proposals: readonly Proposal[]
+  readonly local: readonly Selector[]
+  readonly remote: readonly Selector[]
+  readonly replaces: ChildSa | undefined
+}
+
+/** Why a Child SA could not be made: the IKE SA lives on, RFC 7296 §1.2. */
+export interface ChildFailure {
+  readonly code: string
+  readonly why: string
+  readonly notify: number
+  readonly data?: Uint8Array
+}
+
+const isFailure = (value: object): value is ChildFailure => 'notify' in value && 'why' in value
+
+const ownDynamic = (sa: IkeSa): Selector[] =>
+  sa.virtual.length > 0 ? sa.virtual.map(host) : [host(sa.flow.local.address)]
+
+const peerDynamic = (sa: IkeSa): Selector[] =>
+  sa.assigned.length > 0 ? sa.assigned.map(host) : [host(sa.flow.remote.address)]
+
+const espProposals = (settings: ChildSettings) =>
+  settings.proposals.length > 0 ? parseProposals(settings.proposals, 'esp') : DEFAULT_ESP
+
+/**
+ * @param group - of a key exchange of its own; undefined in IKE_AUTH, where there is none
+ * @throws PeerError when no plan is left for it
+ */
+export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): ChildIntent {
+  const mode = replaces === undefined ? planMode(sa, settings) : sa.host.mode(replaces.plan.mode)!
+  const spi = sa.host.espSpi()
+  const asking = sa.settings!.requestAddresses
+  const dynamic = sa.virtual.length === 0 && asking.length > 0 ? asking.map(everything) : ownDynamic(sa)
+  return {
+    settings,
+    mode,
+    spi,
+    proposals: offer(espProposals(settings), ProtocolId.ESP, spiBytes(spi)),
+    local: replaces?.wireLocal ?? fromSettings(settings.localTs, dynamic),
+    remote: replaces?.wireRemote ?? fromSettings(settings.remoteTs, peerDynamic(sa)),
+    replaces,
+  }
+}
+
+function planMode(sa: IkeSa, settings: ChildSettings): ModeStrategy {
+  const fixed = sa.plan === undefined ? {} : { path: sa.plan.path, encap: sa.plan.encap }
+  const { plan, why } = sa.host.plan(sa.settings!, settings, sa.facts, fixed)
+  const mode = plan === undefined ? undefined : sa.host.mode(plan.mode)
+  if (mode === undefined) throw new PeerError('PLAN_NONE', `no plan for ${settings.name}: ${why}`)
+  return mode
+}
+
+/** SA, TSi, TSr and the mode's notify; the caller adds Nonce and KE where the exchange has them. */
+export function intentPayloads({ mode, proposals, local, remote }: ChildIntent, withKe: boolean): Payload[] {
+  return [
+    { type: 'SA', proposals: withKe ? proposals : withoutKe(proposals) },
+    { type: 'TSi', selectors: toWire(local) },
+    { type: 'TSr', selectors: toWire(remote) },
+    ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
+  ]
+}
+
+/** The first Child SA has no key exchange of its own: IKE_AUTH offers none. */
+const withoutKe = (proposals: readonly Proposal[]): Proposal[] =>
+  proposals.map(p => ({ ...p, transforms: p.transforms.filter(t => t.type !== 4) }))
+
+/**
+ * The initiator's reading of the answer.
+ * @param shared - g^ir of the exchange's own key exchange
+ */
+export function acceptAnswer(
+  sa: IkeSa,
+  intent: ChildIntent,
+  message: IncomingMessage,
+  nonces: Nonces,
+  shared: Uint8Array | undefined,
+  now: number,
+): ChildSa | ChildFailure {
+  const { payloads } = message
+  const error = findError(payloads)
+  if (error !== undefined && payloadOf(payloads, 'SA') === undefined) return refused(error.notify, intent)
+  const answer = payloadOf(payloads, 'SA')?.proposals
+  const tsi = payloadOf(payloads, 'TSi')
+  const tsr = payloadOf(payloads, 'TSr')
+  if (answer === undefined || tsi === undefined || tsr === undefined)
+    return { code: 'PEER_SYNTAX', why: 'the answer lacks SA or traffic selectors', notify: NotifyType.INVALID_SYNTAX }
+  const offered = shared === undefined ? withoutKe(intent.proposals) : intent.proposals
+  const chosen = checkChosen(answer, offered)
+  if (chosen === undefined || chosen.spi.length !== 4)
+    return {
+      code: 'PEER_NO_PROPOSAL',
+      why: 'the peer chose a proposal that was not offered',
+      notify: NotifyType.NO_PROPOSAL_CHOSEN,
+    }
+  const wireLocal = fromWire(tsi.selectors)
+  const wireRemote = fromWire(tsr.selectors)
+  if (!within(wireLocal, intent.local) || !within(wireRemote, intent.remote))
+    return {
+      code: 'PEER_TS_UNACCEPTABLE',
+      why: `the peer answered traffic selectors outside what was offered: ${show(wireLocal)} === ${show(wireRemote)}`,
+      notify: NotifyType.TS_UNACCEPTABLE,
+    }
+  const mode = grantedMode(sa, intent.mode, payloads)
+  if (mode === undefined)
+    return {
+      code: 'PEER_MODE',
+      why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}`,
+      notify: NotifyType.NO_PROPOSAL_CHOSEN,
+    }
+  return build(sa, {
+    settings: intent.settings,
+    mode,
+    suite: espSuiteOf(chosen),
+    ownSpi: intent.spi,
+    peerSpi: spiNumber(chosen.spi),
+    wireLocal,
+    wireRemote,
+    initiator: true,
+    nonces,
+    shared,
+    now,
+  })
+}
+
+function grantedMode(sa: IkeSa, asked: ModeStrategy, payloads: readonly Payload[]): ModeStrategy | undefined {
+  if (asked.notify === undefined || findNotify(payloads, asked.notify) !== undefined) return asked
+  return asked.fallback === undefined ? undefined : sa.host.mode(asked.fallback)
+}
+
+function refused(type: number, { settings, local, remote }: ChildIntent): ChildFailure {
+  switch (type) {
+    case NotifyType.NO_PROPOSAL_CHOSEN:
+      return {
+        code: 'PEER_NO_PROPOSAL',
+        why: `the peer accepts none of the ESP proposals of ${settings.name}; compare with its esp_proposals`,
+        notify: type,
+      }
+    case NotifyType.TS_UNACCEPTABLE:
+      return {
+        code: 'PEER_TS_UNACCEPTABLE',
+        why: `the peer accepts no part of ${show(local)} === ${show(remote)} of ${settings.name}; compare with its traffic selectors`,
+        notify: type,
+      }
+    case NotifyType.INTERNAL_ADDRESS_FAILURE:
+      return { code: 'PEER_NO_ADDRESS', why: 'the peer has no address left to assign', notify: type }
+    case NotifyType.FAILED_CP_REQUIRED:
+      return { code: 'PEER_NO_ADDRESS', why: 'the peer wants addresses to be asked for', notify: type }
+    default:
+      return { code: 'PEER_REFUSED', why: `the peer refused ${settings.name} with notify ${type}`, notify: type }
+  }
+}
+
+const show = (selectors: readonly Selector[]): string => selectors.map(showSelector).join(', ') || 'nothing'
+
+/** What the responder answers with, and the SA it has made. */
+export interface ChildAnswer {
+  readonly child: ChildSa
+  readonly payloads: Payload[]
+}
+
+interface Candidate {
+  readonly settings: ChildSettings
+  readonly wireLocal: readonly Selector[]
+  readonly wireRemote: readonly Selector[]
+  readonly mode: ModeStrategy
+}
+
+/**
+ * The responder's side.
+ * @param exchange - the key exchange of this host for a group the peer's KE payload is of; undefined in IKE_AUTH
+ */
+export function answerChild(
+  sa: IkeSa,
+  payloads: readonly Payload[],
+  nonces: Nonces,
+  keyExchange: ((group: number) => KeyExchange) | undefined,
+  now: number,
+  replaces?: ChildSa,
+): ChildAnswer | ChildFailure {
+  const offered = payloadOf(payloads, 'SA')?.proposals
+  const tsi = payloadOf(payloads, 'TSi')
+  const tsr = payloadOf(payloads, 'TSr')
+  if (offered === undefined || tsi === undefined || tsr === undefined)
+    return { code: 'PEER_SYNTAX', why: 'a Child SA request without SA or selectors', notify: NotifyType.INVALID_SYNTAX }
+  const candidate = findChild(sa, payloads, fromWire(tsi.selectors), fromWire(tsr.selectors), replaces)
+  if (candidate === undefined)
+    return {
+      code: 'PEER_TS_UNACCEPTABLE',
+      why: `no child of ${sa.peer} covers ${show(fromWire(tsr.selectors))} === ${show(fromWire(tsi.selectors))}`,
+      notify: NotifyType.TS_UNACCEPTABLE,
+    }
+  const usable = offered.filter(p => p.protocol === ProtocolId.ESP && p.spi.length === 4)
+  const result = selectProposal(usable, espProposals(candidate.settings), { ignoreKe: keyExchange === undefined })
+  if (result.chosen === undefined)
+    return { code: 'PEER_NO_PROPOSAL', why: result.why, notify: NotifyType.NO_PROPOSAL_CHOSEN }
+  const { chosen } = result
+  const group = keyExchange === undefined ? undefined : keGroupOf(chosen)
+  const extra: Payload[] = []
+  let shared: Uint8Array | undefined
+  if (group !== undefined) {
+    const ke = payloadOf(payloads, 'KE')
+    if (ke?.group !== group)
+      return {
+        code: 'PEER_KE',
+        why: 'the key exchange is of another group than the proposal',
+        notify: NotifyType.INVALID_KE_PAYLOAD,
+        data: Uint8Array.of(group >> 8, group & 0xff),
+      }
+    const own = keyExchange!(group)
+    shared = own.shared(ke.data)
+    extra.push({ type: 'KE', group, data: own.publicValue })
+  }
+  const spi = sa.host.espSpi()
+  const { settings, wireLocal, wireRemote, mode } = candidate
+  const made = build(sa, {
+    settings,
+    mode,
+    suite: espSuiteOf(chosen),
+    ownSpi: spi,
+    peerSpi: spiNumber(chosen.spi),
+    wireLocal,
+    wireRemote,
+    initiator: false,
+    nonces,
+    shared,
+    now,
+  })
+  if (isFailure(made)) return made
+  return {
+    child: made,
+    payloads: [
+      { type: 'SA', proposals: [{ ...chosen, spi: spiBytes(spi) }] },
+      ...extra,
+      { type: 'TSi', selectors: toWire(wireRemote) },
+      { type: 'TSr', selectors: toWire(wireLocal) },
+      ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
+    ],
+  }
+}
+
+/** The first configured child that covers a part of what the peer proposes, in the mode the peer asks for. */
+function findChild(
+  sa: IkeSa,
+  payloads: readonly Payload[],
+  tsi: readonly Selector[],
+  tsr: readonly Selector[],
+  replaces: ChildSa | undefined,
+): Candidate | undefined {
+  const asked = sa.host.modes().filter(m => m.notify !== undefined && findNotify(payloads, m.notify) !== undefined)
+  const settings = replaces === undefined ? Object.values(sa.settings!.children) : [replaces.settings]
+  for (const child of settings)
+    for (const mode of modesFor(sa, child, asked, replaces)) {
+      const local = replaces?.wireLocal ?? fromSettings(child.localTs, ownDynamic(sa))
+      const remote = replaces?.wireRemote ?? fromSettings(child.remoteTs, peerDynamic(sa))
+      // in transport mode the peer names addresses as it sees them, RFC 7296 §2.23.1
+      const seen = mode.substitutes && replaces === undefined
+      const wireLocal = seen ? narrowSeen(tsr, local, sa.flow.local.address) : narrow(tsr, local)
+      const wireRemote = seen ? narrowSeen(tsi, remote, sa.flow.remote.address) : narrow(tsi, remote)
+      if (wireLocal.length === 0 || wireRemote.length === 0) continue
+      if (replaces !== undefined && !(sameSet(wireLocal, replaces.wireLocal) && sameSet(wireRemote, replaces.wireRemote)))
+        continue
+      if (mode.refuses?.(contextOf(sa, wireLocal, wireRemote, false)) !== undefined) continue
+      return { settings: child, wireLocal, wireRemote, mode }
+    }
+  return undefined
+}
+
+/** Modes to try for a child: the asked ones it allows, then tunnel mode, which needs no asking. */
+function modesFor(sa: IkeSa, child: ChildSettings, asked: readonly ModeStrategy[], replaces?: ChildSa): ModeStrategy[] {
+  if (replaces !== undefined) return [sa.host.mode(replaces.plan.mode)!]
+  const allowed = (m: ModeStrategy): boolean => child.mode === 'auto' || child.mode === m.name
+  const modes = asked.filter(allowed)
+  for (const m of sa.host.modes())
+    if (m.notify === undefined && (allowed(m) || sa.host.mode(child.mode)?.fallback === m.name)) modes.push(m)
+  return modes
+}
+
+const sameSet = (a: readonly Selector[], b: readonly Selector[]): boolean =>
+  a.length === b.length && a.every(x => b.some(y => sameSelector(x, y)))
+
+/** Policy is looked up by the address packets really have; what goes back on the wire are the peer's own words. */
+function narrowSeen(proposed: readonly Selector[], allowed: readonly Selector[], seen: string): Selector[] {
+  return proposed.flatMap(p => {
+    if (p.start !== p.end) return []
+    return narrow([{ ...p, ...addressOf(seen) }], allowed).map(n => ({ ...n, family: p.family, start: p.start, end: p.end }))
+  })
+}
+
+const addressOf = (address: string): Pick<Selector, 'family' | 'start' | 'end'> => ({
+  family: address.includes(':') ? 6 : 4,
+  start: address,
+  end: address,
+})
+
+const contextOf = (
+  sa: IkeSa,
+  local: readonly Selector[],
+  remote: readonly Selector[],
+  initiator: boolean,
+): ModeContext => ({ local, remote, initiator, facts: sa.facts, flow: () => sa.flow })
+
+interface Agreed {
+  readonly settings: ChildSettings
+  readonly mode: ModeStrategy
+  readonly suite: EspSuite
+  readonly ownSpi: number
+  readonly peerSpi: number
+  readonly wireLocal: readonly Selector[]
+  readonly wireRemote: readonly Selector[]
+  readonly initiator: boolean
+  readonly nonces: Nonces
+  readonly shared: Uint8Array | undefined
+  readonly now: number
+}
+
+function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
+  const { settings, mode, suite, wireLocal, wireRemote, initiator, nonces, shared } = agreed
+  const refusal = mode.refuses?.(contextOf(sa, wireLocal, wireRemote, initiator))
+  if (refusal !== undefined)
+    return { code: 'PEER_TS_UNACCEPTABLE', why: `${mode.name} mode: ${refusal}`, notify: NotifyType.TS_UNACCEPTABLE }
+  const channel = sa.channel!
+  const keys = deriveChildKeys(sa.crypto, channel.suite.prf, channel.keys.d, suite, nonces, shared)
+  const [mine, theirs] = initiator ? [keys.initiator, keys.responder] : [keys.responder, keys.initiator]
+  const local = mode.substitutes ? seenAs(wireLocal, sa.flow.local.address) : wireLocal
+  const remote = mode.substitutes ? seenAs(wireRemote, sa.flow.remote.address) : wireRemote
+  return {
+    id: `${sa.peer}/${settings.name}{${sa.host.serial()}}`,
+    settings,
+    suite,
+    plan: { path: sa.plan?.path ?? 'direct', encap: sa.plan?.encap ?? 'none', mode: mode.name },
+    inbound: { spi: agreed.ownSpi, ...theirs },
+    outbound: { spi: agreed.peerSpi, ...mine },
+    local,
+    remote,
+    wireLocal,
+    wireRemote,
+    initiator,
+    createdAt: agreed.now,
+    state: 'installed',
+    deleteSent: false,
+  }
+}
+
+const seenAs = (selectors: readonly Selector[], seen: string): Selector[] =>
+  selectors.map(s => ({ ...s, ...addressOf(seen) }))
+
+export { isFailure }

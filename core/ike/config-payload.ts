@@ -1,0 +1,62 @@
+import type { Address } from '../contracts/net.ts'
+import type { Identity, PeerSettings } from '../contracts/settings.ts'
+import { ConfigAttribute, ConfigType, formatAddress, type Payload, type PayloadOf, parseAddress } from '../wire/index.ts'
+import type { IkeSa } from './ike-sa.ts'
+
+/** Address assignment by the configuration payload, RFC 7296 §3.15. */
+
+const { INTERNAL_IP4_ADDRESS, INTERNAL_IP6_ADDRESS, INTERNAL_IP4_DNS, INTERNAL_IP6_DNS } = ConfigAttribute
+const EMPTY = new Uint8Array(0)
+
+export function requestConfiguration(settings: PeerSettings): Payload[] {
+  if (settings.requestAddresses.length === 0) return []
+  const attributes = settings.requestAddresses.flatMap(family => [
+    { type: family === 4 ? INTERNAL_IP4_ADDRESS : INTERNAL_IP6_ADDRESS, value: EMPTY },
+    { type: family === 4 ? INTERNAL_IP4_DNS : INTERNAL_IP6_DNS, value: EMPTY },
+  ])
+  return [{ type: 'CP', configType: ConfigType.CFG_REQUEST, attributes }]
+}
+
+/** What a CFG_REPLY assigns; attributes of wrong length are ignored. */
+export function readConfiguration(cp: PayloadOf<'CP'> | undefined): { addresses: Address[]; dns: Address[] } {
+  const addresses: Address[] = []
+  const dns: Address[] = []
+  if (cp?.configType !== ConfigType.CFG_REPLY) return { addresses, dns }
+  for (const { type, value } of cp.attributes) {
+    if (type === INTERNAL_IP4_ADDRESS && value.length === 4) addresses.push(formatAddress(value))
+    else if (type === INTERNAL_IP6_ADDRESS && value.length === 17) addresses.push(formatAddress(value.subarray(0, 16)))
+    else if (type === INTERNAL_IP4_DNS && value.length === 4) dns.push(formatAddress(value))
+    else if (type === INTERNAL_IP6_DNS && value.length === 16) dns.push(formatAddress(value))
+  }
+  return { addresses, dns }
+}
+
+/**
+ * Answers a CFG_REQUEST from the peer's pool.
+ * @returns undefined when an address was asked for and there is none to give (INTERNAL_ADDRESS_FAILURE)
+ */
+export function assignAddresses(sa: IkeSa, identity: Identity, cp: PayloadOf<'CP'>): Payload[] | undefined {
+  const settings = sa.settings!
+  if (cp.configType !== ConfigType.CFG_REQUEST) return []
+  const attributes: { type: number; value: Uint8Array }[] = []
+  const assigned: Address[] = []
+  const wanted = new Set(cp.attributes.map(a => a.type))
+  for (const [family, type] of [
+    [4, INTERNAL_IP4_ADDRESS],
+    [6, INTERNAL_IP6_ADDRESS],
+  ] as const) {
+    const address = wanted.has(type) ? sa.host.lease(settings, identity, family) : undefined
+    if (address === undefined) continue
+    assigned.push(address)
+    const bytes = parseAddress(address)!
+    attributes.push({ type, value: family === 4 ? bytes : Uint8Array.of(...bytes, 128) })
+  }
+  const asked = wanted.has(INTERNAL_IP4_ADDRESS) || wanted.has(INTERNAL_IP6_ADDRESS)
+  if (asked && assigned.length === 0) return undefined
+  for (const server of sa.host.dns(settings)) {
+    const type = server.includes(':') ? INTERNAL_IP6_DNS : INTERNAL_IP4_DNS
+    if (wanted.has(type)) attributes.push({ type, value: parseAddress(server)! })
+  }
+  sa.assigned = assigned
+  return attributes.length === 0 ? [] : [{ type: 'CP', configType: ConfigType.CFG_REPLY, attributes }]
+}

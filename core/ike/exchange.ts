@@ -1,0 +1,13 @@
+import type { IncomingMessage } from '../contracts/ike-task.ts'
+import type { Payload } from '../wire/index.ts'
+import type { IkeSa } from './ike-sa.ts'
+
+/** One exchange this host initiates: what it says and what it makes of the answer. */
+export interface Exchange {
+  /** ExchangeType. */
+  readonly type: number
+  /** Payloads of the request, made when its turn comes; undefined when it is no longer needed. */
+  request(sa: IkeSa, now: number): Payload[] | undefined
+  /** The peer's authenticated answer. @throws PeerError when it cannot be accepted: the IKE SA ends */
+  response(sa: IkeSa, message: IncomingMessage, now: number): void
+}

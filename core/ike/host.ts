@@ -1,0 +1,93 @@
+import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { ChildCounters, EspKeys, EspSuite } from '../contracts/data-plane.ts'
+import type { Facts } from '../contracts/facts.ts'
+import type { IkeTask } from '../contracts/ike-task.ts'
+import type { Rng } from '../contracts/machine.ts'
+import type { Address, Flow } from '../contracts/net.ts'
+import type { ChildSettings, Identity, IkeSettings, PeerSettings } from '../contracts/settings.ts'
+import type { EncapStrategy, ModeStrategy, Plan, Selector } from '../contracts/strategy.ts'
+import type { LocalEndpoint } from '../contracts/transport.ts'
+import type { IkeSa } from './ike-sa.ts'
+
+/** What IKE asks of the engine around it; every call is synchronous and without I/O. */
+export interface IkeHost {
+  readonly crypto: CryptoProvider
+  readonly rng: Rng
+  readonly timers: IkeSettings
+  /** Fresh tasks of all loaded strategies and detectors. */
+  tasks(): readonly IkeTask[]
+  locals(): readonly LocalEndpoint[]
+  peers(): readonly PeerSettings[]
+  /** The best plan for this child under these facts, and why; undefined with the reasons where none is usable. */
+  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed?: Partial<Plan>): ChosenPlan
+  encap(name: string): EncapStrategy
+  mode(name: string): ModeStrategy | undefined
+  modes(): readonly ModeStrategy[]
+  /** A fresh inbound ESP SPI, unique in the process, above 255. */
+  espSpi(): number
+  /** A number unique in the process, for Child SA ids. */
+  serial(): number
+  /** An address of the peer's pool for this identity; undefined when there is none left. */
+  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined
+  release(peer: PeerSettings, identity: Identity): void
+  dns(peer: PeerSettings): readonly Address[]
+  /** True when there is no other IKE SA with this peer, so that INITIAL_CONTACT can be said. */
+  first(sa: IkeSa): boolean
+  counters(child: ChildSa): ChildCounters | undefined
+}
+
+export type ChosenPlan =
+  | { readonly plan: Plan; readonly why: string }
+  | { readonly plan: undefined; readonly why: string }
+
+/** One Child SA, both directions, as negotiated. */
+export interface ChildSa {
+  readonly id: string
+  readonly settings: ChildSettings
+  readonly suite: EspSuite
+  readonly plan: Plan
+  readonly inbound: EspKeys
+  readonly outbound: EspKeys
+  /** What may flow, as this host sees the addresses. */
+  readonly local: readonly Selector[]
+  readonly remote: readonly Selector[]
+  /** The same as it was on the wire; differs in transport mode through a NAT (RFC 7296 §2.23.1). */
+  readonly wireLocal: readonly Selector[]
+  readonly wireRemote: readonly Selector[]
+  /** True when this host initiated the exchange that created it. */
+  readonly initiator: boolean
+  readonly createdAt: number
+  state: 'installed' | 'rekeying' | 'replaced' | 'deleting'
+  /** Our DELETE for it is out: the answer to the peer's own does not name it again (RFC 7296 §1.4.1). */
+  deleteSent: boolean
+}
+
+/** What an IKE SA wants done, in this order. Octets and objects in it are the receiver's. */
+export type IkeEffect =
+  /** `bytes` from the initiator SPI on; the non-ESP marker is the sender's business. */
+  | { readonly type: 'transmit'; readonly bytes: Uint8Array; readonly flow: Flow }
+  /** To be sent as it is. */
+  | { readonly type: 'keepalive'; readonly bytes: Uint8Array; readonly flow: Flow }
+  | { readonly type: 'message'; readonly direction: 'in' | 'out'; readonly summary: string; readonly flow: Flow }
+  | { readonly type: 'fact'; readonly name: string; readonly value: string | number | boolean; readonly source: string }
+  | { readonly type: 'plan'; readonly plan: Plan; readonly why: string }
+  /** `contact` when the peer said it knows no other SA (INITIAL_CONTACT). */
+  | { readonly type: 'established'; readonly contact: boolean }
+  /** Install it; `outbound` false keeps sending on the SA it replaces until `activate`. */
+  | { readonly type: 'child-up'; readonly child: ChildSa; readonly outbound: boolean; readonly replaces?: ChildSa }
+  | { readonly type: 'activate'; readonly child: ChildSa }
+  /** Replaced and deleted by IKE: receive on it a little longer, then remove it. */
+  | { readonly type: 'retire'; readonly child: ChildSa }
+  | { readonly type: 'child-down'; readonly child: ChildSa; readonly why: string }
+  | { readonly type: 'child-failed'; readonly name: string; readonly code: string; readonly why: string }
+  /** The peer's outer endpoint changed, or IKE floated. */
+  | { readonly type: 'moved'; readonly flow: Flow }
+  | { readonly type: 'addresses' }
+  /** `successor` has the children now; this SA will be deleted. */
+  | { readonly type: 'rekeyed'; readonly successor: IkeSa }
+  /** It has ended. `code` OK for an orderly end. */
+  | { readonly type: 'closed'; readonly code: string; readonly why: string }
+  /** Nothing more will come of it; its SPI is free. */
+  | { readonly type: 'forgotten' }
+  | { readonly type: 'keys'; readonly line: Readonly<Record<string, string>> }
+  | { readonly type: 'drop'; readonly reason: string }

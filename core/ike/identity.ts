@@ -1,0 +1,73 @@
+import type { Identity, IdentityPattern } from '../contracts/settings.ts'
+import { formatAddress, type Identification, IdType, parseAddress } from '../wire/index.ts'
+
+/** Identities between configuration text and ID payloads, RFC 7296 §3.5. */
+
+const TYPES = {
+  fqdn: IdType.ID_FQDN,
+  rfc822: IdType.ID_RFC822_ADDR,
+  ipv4: IdType.ID_IPV4_ADDR,
+  ipv6: IdType.ID_IPV6_ADDR,
+  keyid: IdType.ID_KEY_ID,
+} as const
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, b => b.toString(16).padStart(2, '0')).join('')
+const unhex = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ?? [], pair => Number.parseInt(pair, 16))
+
+export function toIdentification({ type, value }: Identity): Identification {
+  const data =
+    type === 'ipv4' || type === 'ipv6' ? parseAddress(value)! : type === 'keyid' ? unhex(value) : encoder.encode(value)
+  return { idType: TYPES[type], data }
+}
+
+/** @returns undefined for types natweave has no text for */
+export function fromIdentification({ idType, data }: Identification): Identity | undefined {
+  switch (idType) {
+    case IdType.ID_FQDN:
+      return { type: 'fqdn', value: decoder.decode(data) }
+    case IdType.ID_RFC822_ADDR:
+      return { type: 'rfc822', value: decoder.decode(data) }
+    case IdType.ID_IPV4_ADDR:
+      return data.length === 4 ? { type: 'ipv4', value: formatAddress(data) } : undefined
+    case IdType.ID_IPV6_ADDR:
+      return data.length === 16 ? { type: 'ipv6', value: formatAddress(data) } : undefined
+    case IdType.ID_KEY_ID:
+      return { type: 'keyid', value: hex(data) }
+    default:
+      return undefined
+  }
+}
+
+/** Printable whatever a peer sent: control characters never reach a terminal. */
+export const showIdentity = (id: Identity | IdentityPattern | undefined): string =>
+  id === undefined ? '(unknown type)' : id.type === 'any' ? '%any' : id.value.replace(/[^\x20-\x7e]/g, '?')
+
+export const sameIdentity = (a: Identity, b: Identity): boolean =>
+  a.type === b.type && a.value.toLowerCase() === b.value.toLowerCase()
+
+/** How well an identity fits a pattern: 0 not at all, then any < wildcard < exact. FQDN and mail compare without case. */
+export function fit(id: Identity, pattern: IdentityPattern): 0 | 1 | 2 | 3 {
+  if (pattern.type === 'any') return 1
+  if (sameIdentity(id, pattern)) return 3
+  if (id.type !== pattern.type || !pattern.value.includes('*')) return 0
+  return matchesWildcard(id.value.toLowerCase(), pattern.value.toLowerCase()) ? 2 : 0
+}
+
+/** Linear in both lengths for one `*`, and never exponential: no regular expression is made of foreign text. */
+function matchesWildcard(text: string, pattern: string): boolean {
+  const parts = pattern.split('*')
+  const first = parts[0]!
+  const last = parts[parts.length - 1]!
+  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false
+  let at = first.length
+  const limit = text.length - last.length
+  for (const part of parts.slice(1, -1)) {
+    const found = text.indexOf(part, at)
+    if (found < 0 || found + part.length > limit) return false
+    at = found + part.length
+  }
+  return true
+}

@@ -1,0 +1,438 @@
+import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { Facts } from '../contracts/facts.ts'
+import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../contracts/ike-task.ts'
+import type { Rng } from '../contracts/machine.ts'
+import { type Address, type Flow, sameFlow } from '../contracts/net.ts'
+import type { Identity, PeerSettings } from '../contracts/settings.ts'
+import type { Plan } from '../contracts/strategy.ts'
+import { PeerError, WireError } from '../errors.ts'
+import {
+  ExchangeType,
+  Flag,
+  type IkeMessage,
+  NotifyType,
+  type Payload,
+  parsePayloads,
+  payloadOf,
+} from '../wire/index.ts'
+import type { InitOctets } from './auth.ts'
+import type { Exchange } from './exchange.ts'
+import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
+import { DeleteIke, Liveness } from './informational.ts'
+import { type IkeKeys, wipeIkeKeys } from './keys.ts'
+import { notify } from './notify.ts'
+import type { Protector } from './protect.ts'
+import { RekeyIke } from './rekey-ike.ts'
+import { respond } from './respond.ts'
+import { Session } from './session.ts'
+import type { IkeSuite } from './suite.ts'
+import { summary } from './trace.ts'
+
+/** What key agreement left behind: the protected channel. */
+export interface Channel {
+  readonly suite: IkeSuite
+  readonly keys: IkeKeys
+  readonly outbound: Protector
+  readonly inbound: Protector
+  readonly ni: Uint8Array
+  readonly nr: Uint8Array
+}
+
+export interface IkeSaOptions {
+  readonly host: IkeHost
+  /** True when this host sent the first message that made this SA (IKE_SA_INIT, or the rekey of an IKE SA). */
+  readonly initiator: boolean
+  readonly initiatorSpi: bigint
+  readonly responderSpi: bigint
+  readonly flow: Flow
+  readonly now: number
+  readonly first: { readonly own: number; readonly peer: number }
+}
+
+/** Pause before a request is tried again that the peer had no time for. */
+const RETRY_MS = 2_000
+/** How long an ended SA repeats its last answer to retransmissions. */
+const LINGER_MS = 30_000
+
+/**
+ * One IKE SA: protects, numbers and dispatches its messages, holds what was negotiated, and knows when it is time for
+ * something. What single exchanges say is in files of their own. Sans-IO: every call gives back the effects it caused.
+ */
+export class IkeSa implements IkeSaView {
+  readonly host: IkeHost
+  readonly initiator: boolean
+  readonly initiatorSpi: bigint
+  responderSpi: bigint
+  readonly createdAt: number
+  flow: Flow
+  state: 'connecting' | 'established' | 'closing' | 'dead' = 'connecting'
+  facts: Facts = {}
+  plan: Plan | undefined
+  settings: PeerSettings | undefined
+  remoteId: Identity | undefined
+  channel: Channel | undefined
+  tasks: readonly IkeTask[]
+  readonly children = new Map<string, ChildSa>()
+  /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
+  assigned: readonly Address[] = []
+  virtual: readonly Address[] = []
+  dns: readonly Address[] = []
+  /** Monotonic ms when a packet of the peer last authenticated, and when this host last sent IKE. */
+  lastIn: number
+  lastOut = 0
+  rekeyAt = Infinity
+  /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
+  initOctets: InitOctets | undefined
+  /** The SA this one's children moved to. */
+  successor: IkeSa | undefined
+  /** Called with a message that is not protected by this SA: IKE_SA_INIT responses, while connecting. */
+  unprotected: ((raw: Uint8Array, message: IkeMessage, flow: Flow, now: number) => void) | undefined
+  /** When `unprotected`'s exchange wants to be called back for good or ill. */
+  giveUpAt = Infinity
+  giveUp: (now: number) => void = () => {}
+  readonly session: Session
+  readonly #queue: Exchange[] = []
+  #current: Exchange | undefined
+  #retry: { readonly at: number; readonly exchange: Exchange }[] = []
+  #effects: IkeEffect[] = []
+  #keepaliveAt = Infinity
+  #lingerUntil = Infinity
+
+  constructor({ host, initiator, initiatorSpi, responderSpi, flow, now, first }: IkeSaOptions) {
+    this.host = host
+    this.initiator = initiator
+    this.initiatorSpi = initiatorSpi
+    this.responderSpi = responderSpi
+    this.flow = flow
+    this.createdAt = now
+    this.lastIn = now
+    this.session = new Session(host.timers, first)
+    this.tasks = host.tasks()
+  }
+
+  get peer(): string | undefined {
+    return this.settings?.name
+  }
+
+  get crypto(): CryptoProvider {
+    return this.host.crypto
+  }
+
+  get rng(): Rng {
+    return this.host.rng
+  }
+
+  /** The SPI this host chose, unique among its SAs. */
+  get ownSpi(): bigint {
+    return this.initiator ? this.initiatorSpi : this.responderSpi
+  }
+
+  /** When `timeout` has something to do. */
+  get deadline(): number {
+    if (this.state === 'dead') return this.#lingerUntil
+    let due = Math.min(this.session.deadline, this.giveUpAt)
+    for (const { at } of this.#retry) due = Math.min(due, at)
+    if (this.state === 'connecting' && !this.initiator) due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
+    if (this.state === 'established')
+      due = Math.min(due, this.rekeyAt, this.#keepaliveAt, this.session.busy ? Infinity : this.#dpdAt)
+    return due
+  }
+
+  get #dpdAt(): number {
+    const dpd = this.settings?.dpdMs ?? 0
+    return dpd === 0 ? Infinity : this.#heard + dpd
+  }
+
+  /** When the peer was last heard, on IKE or on any Child SA. */
+  get #heard(): number {
+    let last = this.lastIn
+    for (const child of this.children.values()) last = Math.max(last, this.host.counters(child)?.lastIn ?? 0)
+    return last
+  }
+
+  /** What the calls since the last `take` have caused, in order. */
+  take(): readonly IkeEffect[] {
+    const effects = this.#effects
+    this.#effects = []
+    return effects
+  }
+
+  effect(effect: IkeEffect): void {
+    this.#effects.push(effect)
+  }
+
+  learn(name: string, value: string | number | boolean, source: string, now = this.lastIn): void {
+    if (this.facts[name]?.value === value) return
+    this.facts = { ...this.facts, [name]: { value, source, at: now } }
+    this.effect({ type: 'fact', name, value, source })
+  }
+
+  /** Queues an exchange; it starts at once when no other is under way. */
+  enqueue(exchange: Exchange, now: number): void {
+    this.#queue.push(exchange)
+    this.pump(now)
+  }
+
+  /** Tries an exchange again a little later (TEMPORARY_FAILURE, RFC 7296 §2.25), at a random moment so that two do not collide for ever. */
+  later(exchange: Exchange, now: number): void {
+    const jitter = (this.rng.bytes(1)[0]! / 256) * RETRY_MS
+    this.#retry.push({ at: now + RETRY_MS + jitter, exchange })
+  }
+
+  /** True while an exchange of this kind is queued or under way. */
+  pending(kind: new (...args: never[]) => Exchange): boolean {
+    return this.#current instanceof kind || this.#queue.some(x => x instanceof kind) || this.#retry.some(x => x.exchange instanceof kind)
+  }
+
+  /** The exchange under way. */
+  get current(): Exchange | undefined {
+    return this.#current
+  }
+
+  pump(now: number): void {
+    while (!this.session.busy && this.channel !== undefined && this.state !== 'dead') {
+      const exchange = this.#queue.shift()
+      if (exchange === undefined) return
+      const payloads = exchange.request(this, now)
+      if (payloads === undefined) continue
+      this.#current = exchange
+      const message: OutgoingMessage = {
+        exchange: exchange.type,
+        response: false,
+        messageId: this.session.nextId,
+        flow: this.flow,
+        payloads,
+      }
+      const datagram = this.#seal(message, now)
+      this.session.requested(datagram, now)
+      this.transmit(datagram, this.flow, now)
+    }
+  }
+
+  transmit(bytes: Uint8Array, flow: Flow, now: number): void {
+    this.lastOut = now
+    this.effect({ type: 'transmit', bytes, flow })
+  }
+
+  /** A message with this SA's SPIs. `message` may not have authenticated: nothing changes before it has. */
+  receive(raw: Uint8Array, message: IkeMessage, flow: Flow, now: number): void {
+    if (this.channel === undefined && this.state === 'dead') return this.drop('dead-sa')
+    const { header } = message
+    const response = (header.flags & Flag.RESPONSE) !== 0
+    if (((header.flags & Flag.INITIATOR) !== 0) === this.initiator) return this.drop('wrong-role')
+    if (header.exchange === ExchangeType.IKE_SA_INIT) {
+      if (this.unprotected === undefined) return this.drop('late-init')
+      return this.unprotected(raw, message, flow, now)
+    }
+    const protectedPart = payloadOf(message.payloads, 'SK')
+    if (this.channel === undefined || protectedPart === undefined) return this.drop('unprotected')
+    if (response ? !this.session.expects(header.messageId) : this.session.classify(header.messageId).type === 'stray')
+      return this.drop('message-id')
+    const chain = this.channel.inbound.open(raw, protectedPart.bodyAt)
+    if (chain === undefined) return this.drop('integrity')
+    if (this.state === 'dead') return this.#lastWords(header.messageId, response, flow, now)
+    this.lastIn = now
+    if (response) this.#response(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
+    else this.#request(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
+  }
+
+  #response(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
+    const current = this.#current
+    if (current === undefined || exchange !== current.type) return this.drop('wrong-exchange')
+    const payloads = this.#parse(inner, chain)
+    this.session.acknowledge()
+    this.#current = undefined
+    if (payloads === undefined) return this.close('PEER_SYNTAX', 'the peer sent a malformed response', now)
+    this.#follow(flow)
+    const message: IncomingMessage = { exchange, response: true, messageId, flow, payloads }
+    this.#trace('in', message)
+    try {
+      for (const task of this.tasks) task.process?.(message, this, now)
+      current.response(this, message, now)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      this.close(error.code, error.message, now)
+    }
+    this.pump(now)
+  }
+
+  #request(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
+    const known = this.session.classify(messageId)
+    if (known.type === 'again') return this.transmit(known.datagram, flow, now)
+    const payloads = this.#parse(inner, chain)
+    const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
+    this.#trace('in', request)
+    this.#follow(flow, exchange === ExchangeType.IKE_AUTH)
+    let answer: Payload[]
+    let fatal: PeerError | undefined
+    try {
+      if (payloads === undefined)
+        throw new PeerError('PEER_SYNTAX', 'the peer sent a malformed request', NotifyType.INVALID_SYNTAX)
+      const critical = payloads.find(p => p.type === 'unknown' && p.critical)
+      if (critical?.type === 'unknown') {
+        answer = [notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number))]
+      } else {
+        for (const task of this.tasks) task.process?.(request, this, now)
+        answer = respond(this, request, now)
+      }
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      fatal = error
+      answer = error.notify === undefined ? [] : [notify(error.notify, error.data)]
+    }
+    const message: OutgoingMessage = { exchange, response: true, messageId, flow, payloads: answer, request }
+    const datagram = this.#seal(message, now)
+    this.session.responded(messageId, datagram)
+    this.transmit(datagram, flow, now)
+    if (fatal !== undefined) this.close(fatal.code, fatal.message, now, true)
+    else if (this.state === 'closing' && !this.pending(DeleteIke)) this.close('OK', 'deleted by the peer', now, true)
+    this.pump(now)
+  }
+
+  /** Nothing new is said, but an answer that was lost on the way is said again. */
+  #lastWords(messageId: number, response: boolean, flow: Flow, now: number): void {
+    const known = response ? undefined : this.session.classify(messageId)
+    if (known?.type === 'again') this.transmit(known.datagram, flow, now)
+    else this.drop('dead-sa')
+  }
+
+  #parse(inner: number, chain: Uint8Array): readonly Payload[] | undefined {
+    try {
+      return parsePayloads(inner, chain)
+    } catch (error) {
+      if (error instanceof WireError) return undefined
+      throw error
+    }
+  }
+
+  #seal(message: OutgoingMessage, now: number): Uint8Array {
+    for (const task of this.tasks) task.build?.(message, this, now)
+    this.#trace('out', message)
+    const flags = (this.initiator ? Flag.INITIATOR : 0) | (message.response ? Flag.RESPONSE : 0)
+    const { initiatorSpi, responderSpi } = this
+    const head = { initiatorSpi, responderSpi, exchange: message.exchange, flags, messageId: message.messageId }
+    return this.channel!.outbound.seal(head, message.payloads)
+  }
+
+  #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {
+    this.effect({ type: 'message', direction, summary: summary(m.exchange, m.response, m.messageId, m.payloads), flow: m.flow })
+  }
+
+  /** Records unprotected messages in the trace as well. */
+  trace(direction: 'in' | 'out', message: IkeMessage, flow: Flow): void {
+    const { exchange, flags, messageId } = message.header
+    this.effect({
+      type: 'message',
+      direction,
+      summary: summary(exchange, (flags & Flag.RESPONSE) !== 0, messageId, message.payloads),
+      flow,
+    })
+  }
+
+  /** Follows the peer to where an authenticated message came from, where that is allowed (RFC 7296 §2.23). */
+  #follow(flow: Flow, floating = false): void {
+    if (sameFlow(flow, this.flow)) return
+    const follows = this.plan !== undefined && this.host.encap(this.plan.encap).follows?.(this.facts) === true
+    if (floating || follows) this.move(flow)
+  }
+
+  move(flow: Flow): void {
+    if (sameFlow(flow, this.flow)) return
+    this.flow = flow
+    this.effect({ type: 'moved', flow })
+  }
+
+  /** Everything negotiated: timers start. */
+  establish(contact: boolean, now: number): void {
+    this.state = 'established'
+    this.unprotected = undefined
+    const rekey = this.settings!.rekeyMs
+    // both ends rekeying at the same moment is the common collision: spread them
+    const spread = 0.85 + (this.rng.bytes(1)[0]! / 256) * 0.1
+    this.rekeyAt = rekey === 0 ? Infinity : now + rekey * spread
+    this.effect({ type: 'established', contact })
+    this.armKeepalive(now)
+  }
+
+  armKeepalive(now: number): void {
+    const interval = this.settings?.keepaliveMs ?? 0
+    const needed = interval > 0 && this.#keepalive() !== undefined
+    this.#keepaliveAt = needed ? this.#sent(now) + interval : Infinity
+  }
+
+  #keepalive(): Uint8Array | undefined {
+    return this.plan === undefined ? undefined : this.host.encap(this.plan.encap).keepalive?.(this.facts)
+  }
+
+  /** When something last left for the peer on this flow. */
+  #sent(now: number): number {
+    let last = this.lastOut
+    for (const child of this.children.values()) last = Math.max(last, this.host.counters(child)?.lastOut ?? 0)
+    return last === 0 ? now : last
+  }
+
+  timeout(now: number): void {
+    if (this.state === 'dead') return now >= this.#lingerUntil ? this.#forget() : undefined
+    const again = this.session.timeout(now)
+    if (again === 'dead') {
+      const waited = this.#current === undefined ? 'IKE_SA_INIT' : 'a request'
+      return this.close('PEER_UNREACHABLE', `no answer to ${waited} after ${this.session.retries + 1} tries`, now)
+    }
+    if (again !== undefined) this.transmit(again, this.flow, now)
+    if (now >= this.giveUpAt) this.giveUp(now)
+    const due = this.#retry.filter(r => now >= r.at)
+    if (due.length > 0) {
+      this.#retry = this.#retry.filter(r => now < r.at)
+      for (const { exchange } of due) this.enqueue(exchange, now)
+    }
+    if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
+      return this.close('PEER_TIMEOUT', 'the peer did not finish IKE_AUTH', now)
+    if (this.state !== 'established') return
+    if (now >= this.rekeyAt) {
+      this.rekeyAt = Infinity
+      if (!this.pending(RekeyIke)) this.enqueue(new RekeyIke(), now)
+    }
+    if (!this.session.busy && now >= this.#dpdAt) this.enqueue(new Liveness(), now)
+    if (now >= this.#keepaliveAt) this.#sendKeepalive(now)
+  }
+
+  #sendKeepalive(now: number): void {
+    const datagram = this.#keepalive()
+    if (datagram !== undefined && now >= this.#sent(now) + this.settings!.keepaliveMs) {
+      this.lastOut = now
+      this.effect({ type: 'keepalive', bytes: datagram, flow: this.flow })
+    }
+    this.armKeepalive(now)
+  }
+
+  drop(reason: string): void {
+    this.effect({ type: 'drop', reason: `ike-${reason}` })
+  }
+
+  /**
+   * The SA is no more: its children go. Idempotent.
+   * @param linger - its last answer may have been lost: keep what is needed to repeat it for a while
+   */
+  close(code: string, why: string, now: number, linger = false): void {
+    if (this.state === 'dead') return
+    this.state = 'dead'
+    for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
+    this.children.clear()
+    if (this.successor === undefined && this.settings !== undefined && this.remoteId !== undefined && this.assigned.length > 0)
+      this.host.release(this.settings, this.remoteId)
+    this.effect({ type: 'closed', code, why })
+    if (linger) this.#lingerUntil = now + LINGER_MS
+    else this.#forget()
+  }
+
+  #forget(): void {
+    this.#lingerUntil = Infinity
+    if (this.channel !== undefined) {
+      this.channel.inbound.destroy()
+      this.channel.outbound.destroy()
+      wipeIkeKeys(this.channel.keys)
+      this.channel = undefined
+    }
+    this.effect({ type: 'forgotten' })
+  }
+}

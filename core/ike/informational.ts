@@ -1,0 +1,115 @@
+import type { IncomingMessage } from '../contracts/ike-task.ts'
+import { ExchangeType, type Payload, payloadOf, ProtocolId } from '../wire/index.ts'
+import type { Exchange } from './exchange.ts'
+import type { ChildSa } from './host.ts'
+import type { IkeSa } from './ike-sa.ts'
+
+/** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
+
+/** Empty request: is the peer there? An answer of any content says yes; none ends the IKE SA. RFC 7296 §2.4. */
+export class Liveness implements Exchange {
+  readonly type = ExchangeType.INFORMATIONAL
+
+  request(): Payload[] {
+    return []
+  }
+
+  response(): void {}
+}
+
+/** Tells the peer something it need not answer with more than an empty message. */
+export class Inform implements Exchange {
+  readonly type = ExchangeType.INFORMATIONAL
+  readonly #payloads: readonly Payload[]
+
+  constructor(payloads: readonly Payload[]) {
+    this.#payloads = payloads
+  }
+
+  request(): Payload[] {
+    return [...this.#payloads]
+  }
+
+  response(): void {}
+}
+
+export class DeleteIke implements Exchange {
+  readonly type = ExchangeType.INFORMATIONAL
+  readonly #why: string
+
+  constructor(why: string) {
+    this.#why = why
+  }
+
+  request(sa: IkeSa): Payload[] {
+    sa.state = 'closing'
+    return [{ type: 'D', protocol: ProtocolId.IKE, spis: [] }]
+  }
+
+  response(sa: IkeSa, _message: IncomingMessage, now: number): void {
+    sa.close('OK', this.#why, now)
+  }
+}
+
+/** Deletes one Child SA; `replaced` when a rekey made it superfluous. */
+export class DeleteChild implements Exchange {
+  readonly type = ExchangeType.INFORMATIONAL
+  readonly child: ChildSa
+  readonly #why: string
+
+  constructor(child: ChildSa, why: string) {
+    this.child = child
+    this.#why = why
+  }
+
+  request(sa: IkeSa): Payload[] | undefined {
+    if (!sa.children.has(this.child.id)) return undefined
+    this.child.deleteSent = true
+    if (this.child.state !== 'replaced') this.child.state = 'deleting'
+    return [{ type: 'D', protocol: ProtocolId.ESP, spis: [spiBytes(this.child.inbound.spi)] }]
+  }
+
+  response(sa: IkeSa): void {
+    if (!sa.children.delete(this.child.id)) return
+    if (this.child.state === 'replaced') sa.effect({ type: 'retire', child: this.child })
+    else sa.effect({ type: 'child-down', child: this.child, why: this.#why })
+  }
+}
+
+/** Answers the peer's INFORMATIONAL request. */
+export function respondInformational(sa: IkeSa, request: IncomingMessage): Payload[] {
+  const deletion = payloadOf(request.payloads, 'D')
+  if (deletion === undefined) return []
+  if (deletion.protocol === ProtocolId.IKE) {
+    sa.state = 'closing'
+    return []
+  }
+  if (deletion.protocol !== ProtocolId.ESP) return []
+  const own: Uint8Array[] = []
+  for (const spi of deletion.spis) {
+    const child = childByPeerSpi(sa, spi)
+    if (child === undefined) continue
+    sa.children.delete(child.id)
+    // the peer deletes what its rekey replaced, or both ends do: what comes late on it is still good for a moment
+    const replaced = child.state === 'replaced'
+    if (!child.deleteSent) own.push(spiBytes(child.inbound.spi))
+    sa.effect(replaced ? { type: 'retire', child } : { type: 'child-down', child, why: 'deleted by the peer' })
+  }
+  return own.length === 0 ? [] : [{ type: 'D', protocol: ProtocolId.ESP, spis: own }]
+}
+
+export function spiBytes(spi: number): Uint8Array {
+  const bytes = new Uint8Array(4)
+  new DataView(bytes.buffer).setUint32(0, spi)
+  return bytes
+}
+
+export const spiNumber = (spi: Uint8Array): number =>
+  spi.length === 4 ? new DataView(spi.buffer, spi.byteOffset).getUint32(0) : 0
+
+/** The Child SA whose outbound SPI this is: peers name SAs by the SPI they receive on. */
+export function childByPeerSpi(sa: IkeSa, spi: Uint8Array): ChildSa | undefined {
+  const number = spiNumber(spi)
+  for (const child of sa.children.values()) if (child.outbound.spi === number) return child
+  return undefined
+}

@@ -1,0 +1,228 @@
+import type { KeyExchange } from '../contracts/crypto.ts'
+import type { OutgoingMessage } from '../contracts/ike-task.ts'
+import type { Flow } from '../contracts/net.ts'
+import { PeerError } from '../errors.ts'
+import {
+  ExchangeType,
+  Flag,
+  type IkeMessage,
+  NotifyType,
+  type Payload,
+  type PayloadOf,
+  payloadOf,
+  parseIke,
+  ProtocolId,
+  type Proposal,
+  serializeIke,
+} from '../wire/index.ts'
+import { AuthExchange } from './auth.ts'
+import type { IkeSa } from './ike-sa.ts'
+import { deriveIkeKeys, skeyseed } from './keys.ts'
+import { reportIkeKeys } from './keylog.ts'
+import { findError, findNotify, notify } from './notify.ts'
+import { checkChosen, DEFAULT_IKE, ikeSuiteOf, keGroupsOf, offer, parseProposals } from './proposal.ts'
+import { Protector } from './protect.ts'
+import type { IkeSuite } from './suite.ts'
+
+/** IKE_SA_INIT of the initiator, RFC 7296 §1.2, with COOKIE (§2.6) and INVALID_KE_PAYLOAD (§1.3). */
+
+/** Answers that ask for another try before the attempt is given up. */
+const MAX_RETRIES = 5
+/** How long a refusal, which nothing authenticates, waits for a better answer to come. */
+const GRACE_MS = 1_000
+const NONCE = 32
+
+export class Init {
+  readonly #sa: IkeSa
+  readonly #proposals: readonly Proposal[]
+  readonly #nonce: Uint8Array
+  #keyExchange: KeyExchange
+  #group: number
+  #cookie: Uint8Array | undefined
+  #retries = 0
+  /** What the tasks added, made once: a retry changes only what it was asked to change. */
+  #extras: readonly Payload[] = []
+  #message: Uint8Array = new Uint8Array(0)
+  #refusal: PeerError | undefined
+
+  constructor(sa: IkeSa, now: number) {
+    const { host, settings } = sa
+    this.#sa = sa
+    const own = settings!.proposals.length > 0 ? parseProposals(settings!.proposals, 'ike') : DEFAULT_IKE
+    this.#proposals = offer(own, ProtocolId.IKE, new Uint8Array(0))
+    this.#nonce = host.rng.bytes(NONCE)
+    this.#group = keGroupsOf(this.#proposals)[0]!
+    this.#keyExchange = host.crypto.keyExchange(this.#group, host.rng)
+    sa.unprotected = (raw, message, flow, at) => this.#receive(raw, message, flow, at)
+    this.#extras = this.#build(now)
+    this.#send(now)
+  }
+
+  #build(now: number): readonly Payload[] {
+    const payloads: Payload[] = []
+    const { flow } = this.#sa
+    const message: OutgoingMessage = { exchange: ExchangeType.IKE_SA_INIT, response: false, messageId: 0, flow, payloads }
+    for (const task of this.#sa.tasks) task.build?.(message, this.#sa, now)
+    return payloads
+  }
+
+  #send(now: number): void {
+    const sa = this.#sa
+    const payloads: Payload[] = [
+      ...(this.#cookie === undefined ? [] : [notify(NotifyType.COOKIE, this.#cookie)]),
+      { type: 'SA', proposals: this.#proposals },
+      { type: 'KE', group: this.#group, data: this.#keyExchange.publicValue },
+      { type: 'Nonce', data: this.#nonce },
+      ...this.#extras,
+    ]
+    this.#message = serializeIke(
+      {
+        initiatorSpi: sa.initiatorSpi,
+        responderSpi: 0n,
+        exchange: ExchangeType.IKE_SA_INIT,
+        flags: Flag.INITIATOR,
+        messageId: 0,
+      },
+      payloads,
+    )
+    sa.trace('out', parseIke(this.#message), sa.flow)
+    sa.session.requested(this.#message, now)
+    sa.transmit(this.#message, sa.flow, now)
+  }
+
+  #receive(raw: Uint8Array, message: IkeMessage, flow: Flow, now: number): void {
+    const sa = this.#sa
+    const { header, payloads } = message
+    if ((header.flags & Flag.RESPONSE) === 0 || !sa.session.expects(header.messageId)) return sa.drop('message-id')
+    sa.trace('in', message, flow)
+    const cookie = findNotify(payloads, NotifyType.COOKIE)
+    if (cookie !== undefined && payloadOf(payloads, 'SA') === undefined) return this.#retry(cookie, now)
+    const invalidKe = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
+    if (invalidKe !== undefined) return this.#otherGroup(invalidKe, now)
+    const error = findError(payloads)
+    if (error !== undefined) return this.#refused(initRefusal(error.notify), now)
+    // whatever does not hold together may be forged: the true answer may still come, so nothing changes
+    const answer = payloadOf(payloads, 'SA')
+    const ke = payloadOf(payloads, 'KE')
+    const nonce = payloadOf(payloads, 'Nonce')
+    if (answer === undefined || ke === undefined || nonce === undefined || header.responderSpi === 0n)
+      return sa.drop('init-incomplete')
+    const chosen = checkChosen(answer.proposals, this.#proposals)
+    if (chosen === undefined || ke.group !== this.#group) return sa.drop('init-proposal')
+    const suite = ikeSuiteOf(chosen)
+    if (suite.ke !== this.#group) return sa.drop('init-group')
+    this.#agree(raw, message, flow, suite, ke, nonce.data, now)
+  }
+
+  #retry({ data }: PayloadOf<'N'>, now: number): void {
+    if (data.length === 0 || data.length > 64) return this.#sa.drop('init-cookie')
+    if (++this.#retries > MAX_RETRIES) return this.#refused(initRefusal(NotifyType.COOKIE), now)
+    this.#cookie = data.slice()
+    this.#sa.session.withdraw()
+    this.#send(now)
+  }
+
+  #otherGroup({ data }: PayloadOf<'N'>, now: number): void {
+    const group = data.length === 2 ? (data[0]! << 8) | data[1]! : 0
+    // only a group that was offered, else an attacker could pick the weakest there is
+    if (!keGroupsOf(this.#proposals).includes(group) || group === this.#group) return this.#sa.drop('init-group')
+    if (++this.#retries > MAX_RETRIES) return this.#refused(initRefusal(NotifyType.INVALID_KE_PAYLOAD), now)
+    this.#group = group
+    this.#keyExchange = this.#sa.crypto.keyExchange(group, this.#sa.rng)
+    this.#sa.session.withdraw()
+    this.#send(now)
+  }
+
+  #refused(refusal: PeerError, now: number): void {
+    if (this.#refusal !== undefined) return
+    this.#refusal = refusal
+    this.#sa.giveUpAt = now + GRACE_MS
+    this.#sa.giveUp = at => this.#sa.close(refusal.code, refusal.message, at)
+  }
+
+  #agree(
+    raw: Uint8Array,
+    message: IkeMessage,
+    flow: Flow,
+    suite: IkeSuite,
+    ke: PayloadOf<'KE'>,
+    nr: Uint8Array,
+    now: number,
+  ): void {
+    const sa = this.#sa
+    let shared: Uint8Array
+    try {
+      shared = this.#keyExchange.shared(ke.data)
+    } catch (error) {
+      if (error instanceof PeerError) return sa.drop('init-ke')
+      throw error
+    }
+    sa.session.acknowledge()
+    sa.unprotected = undefined
+    sa.giveUpAt = Infinity
+    sa.responderSpi = message.header.responderSpi
+    sa.lastIn = now
+    openChannel(sa, suite, shared, this.#nonce, nr.slice())
+    const { messageId } = message.header
+    const incoming = { exchange: ExchangeType.IKE_SA_INIT, response: true, messageId, flow, payloads: message.payloads }
+    for (const task of sa.tasks) task.process?.(incoming, sa, now)
+    choosePlan(sa)
+    if (sa.plan === undefined) return
+    sa.move(sa.host.encap(sa.plan.encap).ikeFlow(sa.flow, sa.host.locals()))
+    const octets = { own: this.#message, peer: raw.slice() }
+    sa.enqueue(new AuthExchange(octets), now)
+  }
+}
+
+/** Derives the keys of a new IKE SA and puts the protected channel in place; wipes `shared`. */
+export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
+  const seed = skeyseed(sa.crypto, suite.prf, { ni, nr }, shared)
+  const { initiatorSpi, responderSpi } = sa
+  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
+  seed.fill(0)
+  shared.fill(0)
+  setChannel(sa, suite, keys, ni, nr)
+}
+
+export function setChannel(
+  sa: IkeSa,
+  suite: IkeSuite,
+  keys: ReturnType<typeof deriveIkeKeys>,
+  ni: Uint8Array,
+  nr: Uint8Array,
+): void {
+  const initiator = new Protector(sa.crypto, suite, keys.initiator, sa.rng)
+  const responder = new Protector(sa.crypto, suite, keys.responder, sa.rng)
+  const [outbound, inbound] = sa.initiator ? [initiator, responder] : [responder, initiator]
+  sa.channel = { suite, keys, outbound, inbound, ni, nr }
+  reportIkeKeys(sa)
+}
+
+/** Chooses by what is known now; closes the SA when nothing is left to choose. */
+export function choosePlan(sa: IkeSa): void {
+  const first = Object.values(sa.settings!.children)[0]
+  const { plan, why } = sa.host.plan(sa.settings!, first, sa.facts)
+  if (plan === undefined) return sa.close('PLAN_NONE', `no plan is left for ${sa.peer}: ${why}`, sa.lastIn)
+  const before = sa.plan
+  sa.plan = plan
+  if (before?.path !== plan.path || before.encap !== plan.encap || before.mode !== plan.mode)
+    sa.effect({ type: 'plan', plan, why })
+}
+
+function initRefusal(type: number): PeerError {
+  switch (type) {
+    case NotifyType.NO_PROPOSAL_CHOSEN:
+      return new PeerError(
+        'PEER_NO_PROPOSAL',
+        'the peer accepts none of the IKE proposals, or knows no connection from this address; compare `proposals` with its configuration',
+        type,
+      )
+    case NotifyType.INVALID_MAJOR_VERSION:
+      return new PeerError('PEER_VERSION', 'the peer does not speak IKEv2', type)
+    case NotifyType.COOKIE:
+    case NotifyType.INVALID_KE_PAYLOAD:
+      return new PeerError('PEER_REFUSED', 'the peer asked for IKE_SA_INIT to be sent again and again', type)
+    default:
+      return new PeerError('PEER_REFUSED', `the peer refused IKE_SA_INIT with notify ${type}`, type)
+  }
+}

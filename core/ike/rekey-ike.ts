@@ -1,0 +1,145 @@
+import type { KeyExchange } from '../contracts/crypto.ts'
+import type { IncomingMessage } from '../contracts/ike-task.ts'
+import { PeerError } from '../errors.ts'
+import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
+import type { Exchange } from './exchange.ts'
+import { IkeSa } from './ike-sa.ts'
+import { DeleteIke } from './informational.ts'
+import { setChannel } from './init.ts'
+import { deriveIkeKeys, rekeyedSkeyseed } from './keys.ts'
+import { findError, notify } from './notify.ts'
+import { checkChosen, DEFAULT_IKE, ikeProposalOf, ikeSuiteOf, offer, parseProposals, selectProposal } from './proposal.ts'
+import type { IkeSuite } from './suite.ts'
+
+/** Rekeying an IKE SA, RFC 7296 §1.3.2, §2.18: a successor takes over the children, then the old SA is deleted. */
+
+const NONCE = 32
+const MAX_RETRIES = 5
+
+export const spi64Bytes = (spi: bigint): Uint8Array => {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, spi)
+  return bytes
+}
+
+const spi64Number = (bytes: Uint8Array): bigint =>
+  bytes.length === 8 ? new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0) : 0n
+
+/** A random SPI, never zero. */
+export function freshSpi(sa: { readonly rng: IkeSa['rng'] }): bigint {
+  for (;;) {
+    const spi = spi64Number(sa.rng.bytes(8))
+    if (spi !== 0n) return spi
+  }
+}
+
+export class RekeyIke implements Exchange {
+  readonly type = ExchangeType.CREATE_CHILD_SA
+  #spi = 0n
+  #proposals: readonly Proposal[] = []
+  #nonce: Uint8Array = new Uint8Array(0)
+  #keyExchange: KeyExchange | undefined
+  #retries = 0
+
+  request(sa: IkeSa): Payload[] | undefined {
+    if (sa.successor !== undefined || sa.state !== 'established') return undefined
+    const { suite } = sa.channel!
+    this.#spi = freshSpi(sa)
+    // the same suite again: a changed PRF would be read in two ways, RFC 7296 §2.18
+    this.#proposals = offer([ikeProposalOf(suite)], ProtocolId.IKE, spi64Bytes(this.#spi))
+    this.#nonce = sa.rng.bytes(NONCE)
+    this.#keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
+    return [
+      { type: 'SA', proposals: this.#proposals },
+      { type: 'Nonce', data: this.#nonce },
+      { type: 'KE', group: suite.ke, data: this.#keyExchange.publicValue },
+    ]
+  }
+
+  response(sa: IkeSa, { payloads }: IncomingMessage, now: number): void {
+    const error = findError(payloads)
+    if (error !== undefined) return this.#refused(sa, error.notify, now)
+    const answer = payloadOf(payloads, 'SA')?.proposals
+    const nonce = payloadOf(payloads, 'Nonce')
+    const ke = payloadOf(payloads, 'KE')
+    const chosen = answer === undefined ? undefined : checkChosen(answer, this.#proposals)
+    const { suite } = sa.channel!
+    if (chosen === undefined || nonce === undefined || ke?.group !== suite.ke || spi64Number(chosen.spi) === 0n)
+      throw new PeerError('PEER_SYNTAX', 'the answer to the rekey of the IKE SA does not fit the request')
+    const shared = this.#keyExchange!.shared(ke.data)
+    const spis = { initiatorSpi: this.#spi, responderSpi: spi64Number(chosen.spi) }
+    succeed(sa, true, spis, ikeSuiteOf(chosen), shared, this.#nonce, nonce.data.slice(), now)
+    sa.enqueue(new DeleteIke('replaced by a rekey'), now)
+  }
+
+  #refused(sa: IkeSa, type: number, now: number): void {
+    if (type === NotifyType.TEMPORARY_FAILURE && ++this.#retries <= MAX_RETRIES) return sa.later(this, now)
+    throw new PeerError('PEER_REKEY', `the peer refuses to rekey the IKE SA with notify ${type}`)
+  }
+}
+
+/** Answers the peer's rekey of this IKE SA. */
+export function respondRekeyIke(
+  sa: IkeSa,
+  payloads: readonly Payload[],
+  offered: readonly Proposal[],
+  ni: Uint8Array,
+  now: number,
+): Payload[] {
+  // a Child SA exchange of ours is under way: its answer would find the old SA gone
+  if (sa.session.busy) return [notify(NotifyType.TEMPORARY_FAILURE)]
+  const ke = payloadOf(payloads, 'KE')
+  const own = sa.settings!.proposals.length > 0 ? parseProposals(sa.settings!.proposals, 'ike') : DEFAULT_IKE
+  const usable = offered.filter(p => p.protocol === ProtocolId.IKE && spi64Number(p.spi) !== 0n)
+  const { chosen } = selectProposal(usable, own)
+  if (chosen === undefined) return [notify(NotifyType.NO_PROPOSAL_CHOSEN)]
+  const suite = ikeSuiteOf(chosen)
+  if (ke?.group !== suite.ke)
+    return [notify(NotifyType.INVALID_KE_PAYLOAD, Uint8Array.of(suite.ke >> 8, suite.ke & 0xff))]
+  const keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
+  const shared = keyExchange.shared(ke.data)
+  const spi = freshSpi(sa)
+  const nr = sa.rng.bytes(NONCE)
+  const spis = { initiatorSpi: spi64Number(chosen.spi), responderSpi: spi }
+  succeed(sa, false, spis, suite, shared, ni.slice(), nr, now)
+  return [
+    { type: 'SA', proposals: [{ ...chosen, spi: spi64Bytes(spi) }] },
+    { type: 'Nonce', data: nr },
+    { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
+  ]
+}
+
+/** Makes the successor: it inherits everything but keys, SPIs and message IDs. */
+function succeed(
+  sa: IkeSa,
+  initiator: boolean,
+  spis: { readonly initiatorSpi: bigint; readonly responderSpi: bigint },
+  suite: IkeSuite,
+  shared: Uint8Array,
+  ni: Uint8Array,
+  nr: Uint8Array,
+  now: number,
+): void {
+  const old = sa.channel!
+  const seed = rekeyedSkeyseed(sa.crypto, old.suite.prf, old.keys.d, { ni, nr }, shared)
+  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, ...spis }, old.suite.prf)
+  seed.fill(0)
+  shared.fill(0)
+  const first = { own: 0, peer: 0 }
+  const next = new IkeSa({ host: sa.host, initiator, ...spis, flow: sa.flow, now, first })
+  next.tasks = sa.tasks
+  next.settings = sa.settings
+  next.facts = sa.facts
+  next.plan = sa.plan
+  next.remoteId = sa.remoteId
+  next.assigned = sa.assigned
+  next.virtual = sa.virtual
+  next.dns = sa.dns
+  for (const [id, child] of sa.children) next.children.set(id, child)
+  sa.children.clear()
+  sa.successor = next
+  setChannel(next, suite, keys, ni, nr)
+  next.establish(false, now)
+  sa.effect({ type: 'rekeyed', successor: next })
+}
+

@@ -1,0 +1,22 @@
+import type { IncomingMessage } from '../contracts/ike-task.ts'
+import { PeerError } from '../errors.ts'
+import { ExchangeType, NotifyType, type Payload } from '../wire/index.ts'
+import { respondAuth } from './auth.ts'
+import { respondCreateChild } from './create-child.ts'
+import type { IkeSa } from './ike-sa.ts'
+import { respondInformational } from './informational.ts'
+
+/**
+ * Answers an authenticated request of the peer.
+ * @throws PeerError when the IKE SA has to end; its notify goes into the answer
+ */
+export function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
+  if (sa.state === 'connecting') {
+    if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator) return respondAuth(sa, request, now)
+    if (request.exchange === ExchangeType.INFORMATIONAL && sa.initiator) return respondInformational(sa, request)
+  } else {
+    if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
+    if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request)
+  }
+  throw new PeerError('PEER_SYNTAX', `exchange ${request.exchange} is out of place`, NotifyType.INVALID_SYNTAX)
+}
