@@ -1,0 +1,114 @@
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
+import type { Flow } from '../../core/contracts/net.ts'
+import { showEndpoint } from '../../core/contracts/net.ts'
+import type { LocalEndpoint } from '../../core/contracts/transport.ts'
+import { SystemError } from '../../core/errors.ts'
+import { isIPv4 } from './addresses.ts'
+
+/** Remote endpoints remembered per socket; a forgotten one costs one object when it speaks again. */
+const FLOW_LIMIT = 4_096
+
+/** Destinations are literal addresses: answering at once saves a trip through the event loop per datagram. */
+export const literal = (
+  host: string,
+  options: unknown,
+  done: (error: NodeJS.ErrnoException | null, address: string, family: number) => void,
+): void => {
+  // dgram passes the family as a number here, its type declaration says otherwise
+  done(null, host, options === 6 ? 6 : 4)
+}
+
+/** A bound UDP socket, its local endpoint and the flows seen on it. */
+export class UdpSocket {
+  readonly socket: Socket
+  readonly local: LocalEndpoint
+  readonly #flows = new Map<string, Flow>()
+  #last: Flow | undefined
+
+  constructor(socket: Socket, local: LocalEndpoint) {
+    this.socket = socket
+    this.local = local
+  }
+
+  /** The shared flow of a remote endpoint: no object per datagram. */
+  flow(remote: RemoteInfo): Flow {
+    const last = this.#last
+    if (last !== undefined && last.remote.port === remote.port && last.remote.address === remote.address) return last
+    const key = `${remote.address} ${remote.port}`
+    let flow = this.#flows.get(key)
+    if (flow === undefined) {
+      // spoofed sources must not fill the memory: the oldest goes
+      if (this.#flows.size >= FLOW_LIMIT) {
+        const [oldest] = this.#flows.keys()
+        if (oldest !== undefined) this.#flows.delete(oldest)
+      }
+      const address = remote.address.replace(/%.*$/, '') // a link-local source comes with its zone
+      flow = { protocol: 17, local: this.local, remote: { address, port: remote.port } }
+      this.#flows.set(key, flow)
+    }
+    this.#last = flow
+    return flow
+  }
+
+  close(): Promise<void> {
+    return new Promise(resolve => this.socket.close(() => resolve()))
+  }
+}
+
+/**
+ * Binds one socket.
+ *
+ * @param local - port 0 for any
+ * @param bufferSize - octets asked of the kernel for each direction; it gives less where its limits are lower
+ * @throws SystemError SYSTEM_PORT_BUSY, SYSTEM_PERMISSION, SYSTEM_ADDRESS
+ */
+export async function bindUdp(local: LocalEndpoint, bufferSize: number): Promise<UdpSocket> {
+  const v4 = isIPv4(local.address)
+  const socket = createSocket({ type: v4 ? 'udp4' : 'udp6', ipv6Only: !v4, lookup: literal })
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject)
+      socket.bind({ address: local.address, port: local.port, exclusive: true }, () => {
+        socket.off('error', reject)
+        resolve()
+      })
+    })
+  } catch (error) {
+    socket.close()
+    throw bindError(error, local)
+  }
+  try {
+    socket.setRecvBufferSize(bufferSize)
+    socket.setSendBufferSize(bufferSize)
+  } catch {
+    // a wish: some systems refuse instead of giving what they have
+  }
+  return new UdpSocket(socket, { ...local, port: socket.address().port })
+}
+
+/** Says what a failed bind means and what to do about it. */
+export function bindError(error: unknown, local: LocalEndpoint): SystemError {
+  const { address, port } = local
+  const options = { cause: error }
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return new SystemError(
+        'SYSTEM_PORT_BUSY',
+        `UDP port ${port} on ${address} is in use: stop the other IKE daemon or set listen.ports`,
+        options,
+      )
+    case 'EACCES':
+    case 'EPERM':
+      return new SystemError(
+        'SYSTEM_PERMISSION',
+        `binding UDP port ${port} on ${address} needs CAP_NET_BIND_SERVICE: run as root or set listen.ports above 1023`,
+        options,
+      )
+    case 'EADDRNOTAVAIL':
+    case 'EAFNOSUPPORT':
+    case 'EINVAL':
+      return new SystemError('SYSTEM_ADDRESS', `${address} is not an address of this host`, options)
+    default:
+      return new SystemError('SYSTEM_ADDRESS', `cannot bind UDP ${showEndpoint(local)}: ${String(error)}`, options)
+  }
+}
