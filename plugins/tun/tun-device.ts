@@ -1,0 +1,226 @@
+import { writeSync } from 'node:fs'
+import type { DeviceSink, DeviceState, PacketDevice } from '../../core/contracts/device.ts'
+import type { Log } from '../../core/contracts/log.ts'
+import type { Packet } from '../../core/contracts/packet.ts'
+import { UsageError } from '../../core/errors.ts'
+import { ip, ipList } from './ip.ts'
+import { openTun, type TunHandle } from './native.ts'
+import { changes, type Item, itemsFor, type Layout, type ListedRule, layoutOf, staleRules } from './network.ts'
+import { batchIndex, type Reader, startReader } from './reader.ts'
+
+export interface TunOptions {
+  /** Device name, `%d` for the first free number; default `nw%d`. */
+  readonly device?: string
+  /** Routing table; default `preference` plus the interface index. */
+  readonly table?: number
+  /** First of 2000 policy rule preferences used, default 4500; all below 32766. */
+  readonly preference?: number
+}
+
+export interface TunStats {
+  readonly packetsIn: number
+  readonly octetsIn: number
+  readonly packetsOut: number
+  readonly octetsOut: number
+  /** Packets the kernel did not take, by error code: EAGAIN full, EIO link down, EINVAL no IP packet. */
+  readonly writeErrors: Readonly<Record<string, number>>
+}
+
+/** A Linux TUN device, configured by iproute2. Reading happens in a thread, writing in place. */
+export class TunDevice implements PacketDevice {
+  readonly #options: TunOptions
+  readonly #log: Log
+  readonly #packet: Packet = {
+    bytes: new Uint8Array(0),
+    start: 0,
+    end: 0,
+    nextHeader: 0,
+    tos: 0,
+    ttl: 0,
+    df: false,
+    id: 0,
+    flowLabel: 0,
+  }
+  /** In the order of installing. */
+  readonly #installed = new Map<string, Item>()
+  readonly #writeErrors: Record<string, number> = {}
+  #packetsIn = 0
+  #octetsIn = 0
+  #packetsOut = 0
+  #octetsOut = 0
+  #handle: TunHandle | undefined
+  #reader: Reader | undefined
+  #layout: Layout | undefined
+  #sink: DeviceSink | undefined
+  #wanted: DeviceState | undefined
+  #dns = ''
+  #applying: Promise<void> | undefined
+
+  constructor(options: TunOptions, log: Log) {
+    this.#options = options
+    this.#log = log
+  }
+
+  /** The kernel's name once open, the wanted pattern before. */
+  get name(): string {
+    return this.#handle?.name ?? this.#options.device ?? 'nw%d'
+  }
+
+  async open(sink: DeviceSink): Promise<void> {
+    if (this.#handle !== undefined) throw new UsageError('USAGE_OPEN', `${this.name}: already open`)
+    const handle = await openTun(this.name)
+    this.#handle = handle
+    try {
+      this.#layout = await this.#prepare(handle.name)
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+    this.#sink = sink
+    this.#reader = startReader(
+      handle,
+      handle.koffi,
+      batch => this.#deliver(batch),
+      error => this.#sink?.failed(error),
+    )
+    this.#log.info('device created', { device: handle.name, table: this.#layout.table })
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle
+    if (handle === undefined) return
+    this.#sink = undefined
+    this.#wanted = undefined
+    await this.#applying?.catch(() => {})
+    // rules outlive the device; addresses and routes do not
+    const rules = [...this.#installed.values()].filter(item => item.remove?.includes('rule')).reverse()
+    for (const rule of rules) await this.#remove(rule)
+    this.#installed.clear()
+    this.#dns = ''
+    await this.#reader?.stop()
+    this.#reader = undefined
+    this.#handle = undefined
+    handle.close()
+  }
+
+  /** @throws SystemError SYSTEM_DEVICE, SYSTEM_PERMISSION: what could be installed is; a later call tries the rest */
+  configure(state: DeviceState): Promise<void> {
+    if (this.#sink === undefined) return Promise.reject(new UsageError('USAGE_CLOSED', `${this.name}: not open`))
+    this.#wanted = state
+    this.#applying ??= this.#applyLatest()
+    return this.#applying
+  }
+
+  write(packet: Packet): void {
+    if (this.#handle === undefined) return
+    const length = packet.end - packet.start
+    try {
+      writeSync(this.#handle.fd, packet.bytes, packet.start, length)
+      this.#packetsOut++
+      this.#octetsOut += length
+    } catch (error) {
+      const { code = 'unknown' } = error as NodeJS.ErrnoException
+      this.#writeErrors[code] = (this.#writeErrors[code] ?? 0) + 1
+    }
+  }
+
+  stats(): TunStats {
+    return {
+      packetsIn: this.#packetsIn,
+      octetsIn: this.#octetsIn,
+      packetsOut: this.#packetsOut,
+      octetsOut: this.#octetsOut,
+      writeErrors: { ...this.#writeErrors },
+    }
+  }
+
+  #deliver(batch: ArrayBuffer): void {
+    const index = batchIndex(batch)
+    const count = index[0] ?? 0
+    const packet = this.#packet
+    packet.bytes = new Uint8Array(batch)
+    try {
+      for (let i = 0; i < count; i++) {
+        packet.start = index[1 + 2 * i] ?? 0
+        packet.end = index[2 + 2 * i] ?? 0
+        packet.nextHeader = packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
+        packet.df = false
+        this.#packetsIn++
+        this.#octetsIn += packet.end - packet.start
+        this.#sink?.packet(packet)
+      }
+    } finally {
+      this.#reader?.release(batch)
+    }
+  }
+
+  /** Finds the device's place among others and clears what killed processes left there. */
+  async #prepare(name: string): Promise<Layout> {
+    const { preference = 4_500, table } = this.#options
+    // no link-local address: nobody at the other end answers router solicitations. Fails where IPv6 is switched off
+    await ip(['link', 'set', 'dev', name, 'addrgenmode', 'none']).catch(() => {})
+    const links = JSON.parse(await ip(['-json', 'link'])) as { ifname: string; ifindex: number }[]
+    const own = links.find(link => link.ifname === name)?.ifindex ?? 0
+    const others = links.map(link => link.ifindex).filter(index => index !== own)
+    for (const family of [4, 6] as const) {
+      const rules = await ipList<ListedRule>([`-${family}`, 'rule'])
+      for (const args of staleRules(rules, others, family, preference, table)) {
+        this.#log.info('removing a rule left behind', { rule: args.join(' ') })
+        await ip(args).catch(() => {})
+      }
+    }
+    return layoutOf(name, own, preference, table)
+  }
+
+  async #applyLatest(): Promise<void> {
+    try {
+      for (;;) {
+        const state = this.#wanted
+        if (state === undefined) return
+        this.#wanted = undefined
+        try {
+          await this.#apply(state)
+        } catch (error) {
+          if (this.#wanted === undefined) throw error
+          this.#log.debug('a configuration failed and was overtaken', { error: String(error) })
+        }
+      }
+    } finally {
+      this.#applying = undefined
+    }
+  }
+
+  async #apply(state: DeviceState): Promise<void> {
+    const layout = this.#layout
+    if (layout === undefined) return
+    const wanted = itemsFor(state, layout)
+    const { add, remove } = changes(this.#installed.values(), wanted)
+    const failed = new Map<4 | 6, unknown>()
+    for (const item of add) {
+      // after a failure the family stays as it is: its look-up must not be installed without what keeps IKE out
+      if (failed.has(item.family)) continue
+      try {
+        await ip(item.add)
+        this.#installed.set(item.key, item)
+      } catch (error) {
+        failed.set(item.family, error)
+      }
+    }
+    for (const item of remove) await this.#remove(item)
+    // back into installing order, so that removal always starts with the look-ups
+    const rest = wanted.filter(item => this.#installed.delete(item.key))
+    for (const item of rest) this.#installed.set(item.key, item)
+    const dns = state.dns.join(' ')
+    if (dns !== this.#dns && dns !== '')
+      this.#log.info('the peer assigned DNS servers, not installed', { dns: state.dns })
+    this.#dns = dns
+    for (const error of failed.values()) throw error
+  }
+
+  async #remove(item: Item): Promise<void> {
+    this.#installed.delete(item.key)
+    if (item.remove === undefined) return
+    // gone already is as good: somebody flushed a table, or the address took its routes along
+    await ip(item.remove).catch(error => this.#log.debug('nothing to remove', { error: String(error) }))
+  }
+}
