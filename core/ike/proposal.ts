@@ -1,0 +1,205 @@
+import type { CryptoProvider } from '../contracts/crypto.ts'
+import { UsageError } from '../errors.ts'
+import {
+  Encr,
+  Integ,
+  Ke,
+  nameOf,
+  Prf,
+  type Proposal,
+  ProtocolId,
+  SequenceNumbers,
+  type Transform,
+  TransformType,
+} from '../wire/index.ts'
+import { ALGORITHMS, isAead } from './suite.ts'
+
+/** What one side is ready to use: for each transform type some alternatives, best first. */
+export interface ProposalSpec {
+  readonly protocol: 'ike' | 'esp'
+  /** In the order of types ENCR, INTEG, PRF, KE, SN; within a type the order of preference. */
+  readonly transforms: readonly Transform[]
+}
+
+/**
+ * Best first. AEAD and other ciphers never share a proposal: RFC 7296 §3.3 lets only those without AEAD have an
+ * integrity algorithm.
+ */
+const DEFAULTS = {
+  ike: [
+    'aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-ecp521-modp3072-modp4096-modp2048',
+    'aes256-aes192-aes128-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-ecp521-modp3072-modp4096-modp2048',
+  ],
+  esp: ['aes256gcm16-aes128gcm16-chacha20poly1305', 'aes256-aes192-aes128-sha256-sha384-sha512'],
+} as const
+
+/** Keyword → the transform it stands for; the first keyword of a transform is the one shown. */
+const KEYWORDS: ReadonlyMap<string, Transform> = new Map(keywords())
+const SHOWN: ReadonlyMap<string, string> = new Map([...KEYWORDS].reverse().map(([word, t]) => [same(t), word]))
+
+const ORDER: readonly number[] = [
+  TransformType.ENCR,
+  TransformType.INTEG,
+  TransformType.PRF,
+  TransformType.KE,
+  TransformType.SN,
+]
+
+/**
+ * Reads a proposal in strongSwan's notation, keywords joined by `-`: `aes256gcm16-prfsha256-x25519`. Several of a type are
+ * alternatives, first preferred.
+ *
+ * As there, IKE without a PRF takes those of the integrity algorithms, and an AEAD drops the integrity algorithms; ESP is
+ * without extended sequence numbers unless it says `esn`.
+ *
+ * @throws UsageError USAGE_PROPOSAL naming what is wrong: an unknown keyword with the nearest known one, a missing or
+ *   misplaced algorithm
+ */
+export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSpec {
+  const transforms: Transform[] = []
+  for (const word of text.trim().toLowerCase().split('-')) {
+    const transform = KEYWORDS.get(word)
+    if (transform === undefined) throw unknownKeyword(word)
+    if (!transforms.some(t => same(t) === same(transform))) transforms.push(transform)
+  }
+  const fail = (problem: string) => new UsageError('USAGE_PROPOSAL', `proposal "${text}": ${problem}`)
+  const ids = (type: number) => transforms.filter(t => t.type === type).map(t => t.id)
+  const encr = ids(TransformType.ENCR)
+  const integ = ids(TransformType.INTEG)
+  if (encr.length === 0) throw fail('an encryption algorithm is missing, such as aes256gcm16')
+  const aead = encr.some(isAead)
+  if (aead && !encr.every(isAead))
+    throw fail('ciphers with and without integrity of their own (AEAD) cannot share a proposal; write two')
+  if (!aead && integ.length === 0) throw fail('an integrity algorithm is missing, such as sha256')
+  if (protocol === 'ike') {
+    if (encr.includes(Encr.ENCR_NULL)) throw fail('IKE cannot go without encryption')
+    if (ids(TransformType.SN).length > 0) throw fail('esn and noesn are for ESP')
+    if (ids(TransformType.PRF).length === 0)
+      for (const id of integ) transforms.push({ type: TransformType.PRF, id: ALGORITHMS.INTEG[id]!.prf })
+    if (ids(TransformType.PRF).length === 0) throw fail('a PRF is missing, such as prfsha256')
+    if (ids(TransformType.KE).length === 0) throw fail('a key exchange method is missing, such as x25519')
+  } else {
+    if (ids(TransformType.PRF).length > 0) throw fail('PRFs are for IKE')
+    if (ids(TransformType.SN).length === 0)
+      transforms.push({ type: TransformType.SN, id: SequenceNumbers.SEQUENTIAL_32 })
+  }
+  const kept = aead ? transforms.filter(t => t.type !== TransformType.INTEG) : transforms
+  return { protocol, transforms: ORDER.flatMap(type => kept.filter(t => t.type === type)) }
+}
+
+/**
+ * @param texts - proposals, best first; `default` among them stands for the default list, as does an empty array
+ * @throws UsageError USAGE_PROPOSAL
+ */
+export function parseProposals(texts: readonly string[], protocol: 'ike' | 'esp'): readonly ProposalSpec[] {
+  const given = texts.length === 0 ? ['default'] : texts
+  return given
+    .flatMap(text => (text.trim().toLowerCase() === 'default' ? DEFAULTS[protocol] : [text]))
+    .map(text => parseProposal(text, protocol))
+}
+
+/** Transforms in keyword notation, so that `parseProposal` gives them back; others as `KE(24)`. */
+export const showProposal = ({ transforms }: { readonly transforms: readonly Transform[] }): string =>
+  transforms.map(showTransform).join('-')
+
+/** One transform's keyword, or IANA's name and number for those without one. */
+export function showTransform(transform: Transform): string {
+  const word = SHOWN.get(same(transform))
+  if (word !== undefined) return word
+  const { type, id, keyBits } = transform
+  const names = {
+    [TransformType.ENCR]: Encr,
+    [TransformType.INTEG]: Integ,
+    [TransformType.PRF]: Prf,
+    [TransformType.KE]: Ke,
+  }
+  const registry: Readonly<Record<string, number>> = names[type as keyof typeof names] ?? {}
+  return `${nameOf(TransformType, type)}(${nameOf(registry, id)}${keyBits === undefined ? '' : ` ${keyBits}`})`
+}
+
+/**
+ * What of a list this host's crypto can do: transforms nobody provides are taken out, proposals that lose all of a type
+ * with them.
+ */
+export function usableProposals(list: readonly ProposalSpec[], crypto: CryptoProvider): readonly ProposalSpec[] {
+  return list.flatMap(({ protocol, transforms }) => {
+    const usable = transforms.filter(t => t.type === TransformType.SN || crypto.supports(t.type, t.id, t.keyBits))
+    const complete = transforms.every(t => usable.some(u => u.type === t.type))
+    return complete ? [{ protocol, transforms: usable }] : []
+  })
+}
+
+/**
+ * A list as the content of an SA payload, numbered from 1.
+ *
+ * @param spi - empty in IKE_SA_INIT; this host's new SPI otherwise
+ * @param withoutKe - leaves key exchange methods out: the Child SA of IKE_AUTH has none of its own
+ */
+export const offerProposals = (
+  list: readonly ProposalSpec[],
+  spi: Uint8Array,
+  { withoutKe = false } = {},
+): readonly Proposal[] =>
+  list.map(({ protocol, transforms }, i) => ({
+    number: i + 1,
+    protocol: protocol === 'ike' ? ProtocolId.IKE : ProtocolId.ESP,
+    spi,
+    transforms: withoutKe ? transforms.filter(t => t.type !== TransformType.KE) : transforms,
+  }))
+
+/** Key exchange methods of a list, best first, each once. */
+export const keGroupsOf = (list: readonly { readonly transforms: readonly Transform[] }[]): readonly number[] => [
+  ...new Set(list.flatMap(({ transforms }) => transforms.filter(t => t.type === TransformType.KE).map(t => t.id))),
+]
+
+/** Whether two transforms mean the same algorithm, as a key for maps. */
+function same({ type, id, keyBits }: Transform): string {
+  return `${type}/${id}/${keyBits ?? ''}`
+}
+
+function* keywords(): Generator<[string, Transform]> {
+  for (const [key, { keyword, suffix, keyBits }] of Object.entries(ALGORITHMS.ENCR)) {
+    const algorithm = { type: TransformType.ENCR, id: Number(key) }
+    if (keyBits.length === 0) yield [keyword, algorithm]
+    for (const bits of keyBits) {
+      const transform = { ...algorithm, keyBits: bits }
+      yield [`${keyword}${bits}${suffix}`, transform]
+      const octets = /^(gcm|ccm)(\d+)$/.exec(suffix)
+      if (octets === null) continue
+      // the ICV in bits, or left out for the full one
+      yield [`${keyword}${bits}${octets[1]}${Number(octets[2]) * 8}`, transform]
+      if (octets[2] === '16') yield [`${keyword}${bits}${octets[1]}`, transform]
+    }
+  }
+  yield ['aes', { type: TransformType.ENCR, id: Encr.ENCR_AES_CBC, keyBits: 128 }]
+  for (const [key, { keyword }] of Object.entries(ALGORITHMS.INTEG)) {
+    const transform = { type: TransformType.INTEG, id: Number(key) }
+    yield [keyword, transform]
+    yield [keyword === 'sha1' ? 'sha' : keyword.replace('sha', 'sha2_'), transform]
+  }
+  for (const [key, { keyword }] of Object.entries(ALGORITHMS.PRF))
+    yield [keyword, { type: TransformType.PRF, id: Number(key) }]
+  for (const [key, keyword] of Object.entries(ALGORITHMS.KE))
+    yield [keyword, { type: TransformType.KE, id: Number(key) }]
+  yield ['curve25519', { type: TransformType.KE, id: Ke.CURVE25519 }]
+  yield ['noesn', { type: TransformType.SN, id: SequenceNumbers.SEQUENTIAL_32 }]
+  yield ['esn', { type: TransformType.SN, id: SequenceNumbers.PARTIALLY_TRANSMITTED_64 }]
+}
+
+function unknownKeyword(word: string): UsageError {
+  const known = [...KEYWORDS.keys()]
+  const nearest = known.reduce((best, other) => (distance(word, other) < distance(word, best) ? other : best))
+  return new UsageError('USAGE_PROPOSAL', `unknown algorithm "${word}"; nearest known: ${nearest}`)
+}
+
+/** Levenshtein's. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    row = next
+  }
+  return row[b.length]!
+}
