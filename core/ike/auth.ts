@@ -11,28 +11,21 @@ import {
   payloadOf,
   Writer,
 } from '../wire/index.ts'
-import { acceptAnswer, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
+import { acceptAnswer, addChild, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
 import { assignAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
 import { ChildExchange } from './create-child.ts'
 import { equalBytes } from './equal.ts'
 import type { Exchange } from './exchange.ts'
-import type { ChildSa } from './host.ts'
 import { fit, fromIdentification, showIdentity, toIdentification } from './identity.ts'
-import type { IkeSa } from './ike-sa.ts'
+import type { IkeSa, InitOctets } from './ike-sa.ts'
 import { Inform } from './informational.ts'
-import { choosePlan } from './init.ts'
-import { reportChildKeys } from './keylog.ts'
 import { pskAuth, signedOctets } from './keys.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import { ikeProposalFits } from './proposal.ts'
+import { choosePlan } from './plan.ts'
+import { parseProposals } from './proposal.ts'
+import { suiteFits } from './selection.ts'
 
 /** IKE_AUTH with pre-shared keys, RFC 7296 §1.2, §2.15, and the first Child SA. */
-
-/** The two IKE_SA_INIT messages as they went over the wire, from SPIi on. */
-export interface InitOctets {
-  readonly own: Uint8Array
-  readonly peer: Uint8Array
-}
 
 const body = (id: Identification): Uint8Array => {
   const w = new Writer(64)
@@ -116,13 +109,6 @@ export class AuthExchange implements Exchange {
   }
 }
 
-/** Records a negotiated Child SA and has it installed. */
-export function addChild(sa: IkeSa, child: ChildSa, outbound: boolean, replaces?: ChildSa): void {
-  sa.children.set(child.id, child)
-  reportChildKeys(sa, child)
-  sa.effect({ type: 'child-up', child, outbound, ...(replaces !== undefined && { replaces }) })
-}
-
 function authRefusal(type: number | undefined, { name }: PeerSettings): PeerError {
   switch (type) {
     case NotifyType.AUTHENTICATION_FAILED:
@@ -202,7 +188,7 @@ function authenticate(
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
   const settings = candidates.find(c => equalBytes(auth.data, authData(sa, c.psk, 'peer', octets, id)))
   if (settings === undefined) return failed(`the pre-shared key of ${showIdentity(identity)} does not verify`)
-  if (!ikeProposalFits(sa.channel!.suite, settings.proposals))
+  if (!suiteFits(sa.channel!.suite, parseProposals(settings.proposals, 'ike')))
     throw new PeerError(
       'PEER_NO_PROPOSAL',
       `${settings.name} may not use the IKE suite that was agreed on`,

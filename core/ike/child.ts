@@ -4,13 +4,15 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import type { ModeContext, ModeStrategy, Selector } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
-import { NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
+import { NotifyType, type Payload, payloadOf, type Proposal } from '../wire/index.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { spiBytes, spiNumber } from './informational.ts'
 import { deriveChildKeys, type Nonces } from './keys.ts'
+import { reportChildKeys } from './keylog.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import { checkChosen, DEFAULT_ESP, espSuiteOf, keGroupOf, offer, parseProposals, selectProposal } from './proposal.ts'
+import { keGroupsOf, offerProposals, parseProposals, type ProposalSpec, usableProposals } from './proposal.ts'
+import { checkEspChoice, espSuite, selectProposal } from './selection.ts'
 import { everything, fromSettings, fromWire, host, narrow, sameSelector, showSelector, toWire, within } from './selectors.ts'
 
 /** Negotiation of Child SAs, RFC 7296 §1.2, §1.3.1, §2.9: the parts IKE_AUTH and CREATE_CHILD_SA share. */
@@ -20,7 +22,7 @@ export interface ChildIntent {
   readonly settings: ChildSettings
   readonly mode: ModeStrategy
   readonly spi: number
-  readonly proposals: readonly Proposal[]
+  readonly proposals: readonly ProposalSpec[]
   readonly local: readonly Selector[]
   readonly remote: readonly Selector[]
   readonly replaces: ChildSa | undefined
@@ -34,7 +36,7 @@ export interface ChildFailure {
   readonly data?: Uint8Array
 }
 
-const isFailure = (value: object): value is ChildFailure => 'notify' in value && 'why' in value
+export const isFailure = (value: object): value is ChildFailure => 'notify' in value && 'why' in value
 
 const ownDynamic = (sa: IkeSa): Selector[] =>
   sa.virtual.length > 0 ? sa.virtual.map(host) : [host(sa.flow.local.address)]
@@ -42,8 +44,8 @@ const ownDynamic = (sa: IkeSa): Selector[] =>
 const peerDynamic = (sa: IkeSa): Selector[] =>
   sa.assigned.length > 0 ? sa.assigned.map(host) : [host(sa.flow.remote.address)]
 
-const espProposals = (settings: ChildSettings) =>
-  settings.proposals.length > 0 ? parseProposals(settings.proposals, 'esp') : DEFAULT_ESP
+const espProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec[] =>
+  usableProposals(parseProposals(settings.proposals, 'esp'), sa.crypto)
 
 /**
  * @param group - of a key exchange of its own; undefined in IKE_AUTH, where there is none
@@ -58,7 +60,7 @@ export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): 
     settings,
     mode,
     spi,
-    proposals: offer(espProposals(settings), ProtocolId.ESP, spiBytes(spi)),
+    proposals: espProposals(sa, settings),
     local: replaces?.wireLocal ?? fromSettings(settings.localTs, dynamic),
     remote: replaces?.wireRemote ?? fromSettings(settings.remoteTs, peerDynamic(sa)),
     replaces,
@@ -74,18 +76,18 @@ function planMode(sa: IkeSa, settings: ChildSettings): ModeStrategy {
 }
 
 /** SA, TSi, TSr and the mode's notify; the caller adds Nonce and KE where the exchange has them. */
-export function intentPayloads({ mode, proposals, local, remote }: ChildIntent, withKe: boolean): Payload[] {
+export function intentPayloads(intent: ChildIntent, withoutKe: boolean): Payload[] {
+  const { mode, local, remote } = intent
   return [
-    { type: 'SA', proposals: withKe ? proposals : withoutKe(proposals) },
+    { type: 'SA', proposals: offered(intent, withoutKe) },
     { type: 'TSi', selectors: toWire(local) },
     { type: 'TSr', selectors: toWire(remote) },
     ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
   ]
 }
 
-/** The first Child SA has no key exchange of its own: IKE_AUTH offers none. */
-const withoutKe = (proposals: readonly Proposal[]): Proposal[] =>
-  proposals.map(p => ({ ...p, transforms: p.transforms.filter(t => t.type !== 4) }))
+const offered = ({ proposals, spi }: ChildIntent, withoutKe: boolean): readonly Proposal[] =>
+  offerProposals(proposals, spiBytes(spi), { withoutKe })
 
 /**
  * The initiator's reading of the answer.
@@ -107,12 +109,11 @@ export function acceptAnswer(
   const tsr = payloadOf(payloads, 'TSr')
   if (answer === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'the answer lacks SA or traffic selectors', notify: NotifyType.INVALID_SYNTAX }
-  const offered = shared === undefined ? withoutKe(intent.proposals) : intent.proposals
-  const chosen = checkChosen(answer, offered)
-  if (chosen === undefined || chosen.spi.length !== 4)
+  const check = checkEspChoice(answer, offered(intent, shared === undefined))
+  if (!check.ok)
     return {
       code: 'PEER_NO_PROPOSAL',
-      why: 'the peer chose a proposal that was not offered',
+      why: `the peer's choice of a proposal is wrong: ${check.why}`,
       notify: NotifyType.NO_PROPOSAL_CHOSEN,
     }
   const wireLocal = fromWire(tsi.selectors)
@@ -133,9 +134,9 @@ export function acceptAnswer(
   return build(sa, {
     settings: intent.settings,
     mode,
-    suite: espSuiteOf(chosen),
+    suite: check.suite,
     ownSpi: intent.spi,
-    peerSpi: spiNumber(chosen.spi),
+    peerSpi: spiNumber(check.chosen.spi),
     wireLocal,
     wireRemote,
     initiator: true,
@@ -200,10 +201,10 @@ export function answerChild(
   now: number,
   replaces?: ChildSa,
 ): ChildAnswer | ChildFailure {
-  const offered = payloadOf(payloads, 'SA')?.proposals
+  const proposals = payloadOf(payloads, 'SA')?.proposals
   const tsi = payloadOf(payloads, 'TSi')
   const tsr = payloadOf(payloads, 'TSr')
-  if (offered === undefined || tsi === undefined || tsr === undefined)
+  if (proposals === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'a Child SA request without SA or selectors', notify: NotifyType.INVALID_SYNTAX }
   const candidate = findChild(sa, payloads, fromWire(tsi.selectors), fromWire(tsr.selectors), replaces)
   if (candidate === undefined)
@@ -212,12 +213,16 @@ export function answerChild(
       why: `no child of ${sa.peer} covers ${show(fromWire(tsr.selectors))} === ${show(fromWire(tsi.selectors))}`,
       notify: NotifyType.TS_UNACCEPTABLE,
     }
-  const usable = offered.filter(p => p.protocol === ProtocolId.ESP && p.spi.length === 4)
-  const result = selectProposal(usable, espProposals(candidate.settings), { ignoreKe: keyExchange === undefined })
-  if (result.chosen === undefined)
-    return { code: 'PEER_NO_PROPOSAL', why: result.why, notify: NotifyType.NO_PROPOSAL_CHOSEN }
-  const { chosen } = result
-  const group = keyExchange === undefined ? undefined : keGroupOf(chosen)
+  const options = { withoutKe: keyExchange === undefined, ...keAtHand(payloads) }
+  const selection = selectProposal(proposals, espProposals(sa, candidate.settings), options)
+  if (!selection.ok)
+    return { code: 'PEER_NO_PROPOSAL', why: selection.why.join('; '), notify: NotifyType.NO_PROPOSAL_CHOSEN }
+  const { chosen } = selection
+  const suite = espSuite(chosen)
+  if (suite === undefined)
+    return { code: 'PEER_NO_PROPOSAL', why: 'an incomplete proposal', notify: NotifyType.NO_PROPOSAL_CHOSEN }
+  // NONE, number 0, stands for no key exchange
+  const group = keyExchange === undefined ? undefined : keGroupsOf([chosen]).find(g => g !== 0)
   const extra: Payload[] = []
   let shared: Uint8Array | undefined
   if (group !== undefined) {
@@ -238,7 +243,7 @@ export function answerChild(
   const made = build(sa, {
     settings,
     mode,
-    suite: espSuiteOf(chosen),
+    suite,
     ownSpi: spi,
     peerSpi: spiNumber(chosen.spi),
     wireLocal,
@@ -259,6 +264,11 @@ export function answerChild(
       ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
     ],
   }
+}
+
+const keAtHand = (payloads: readonly Payload[]): { preferKe?: number } => {
+  const group = payloadOf(payloads, 'KE')?.group
+  return group === undefined ? {} : { preferKe: group }
 }
 
 /** The first configured child that covers a part of what the peer proposes, in the mode the peer asks for. */
@@ -367,4 +377,9 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
 const seenAs = (selectors: readonly Selector[], seen: string): Selector[] =>
   selectors.map(s => ({ ...s, ...addressOf(seen) }))
 
-export { isFailure }
+/** Records a negotiated Child SA and has it installed. */
+export function addChild(sa: IkeSa, child: ChildSa, outbound: boolean, replaces?: ChildSa): void {
+  sa.children.set(child.id, child)
+  reportChildKeys(sa, child)
+  sa.effect({ type: 'child-up', child, outbound, ...(replaces !== undefined && { replaces }) })
+}

@@ -3,8 +3,7 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import { PeerError } from '../errors.ts'
 import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId } from '../wire/index.ts'
-import { addChild } from './auth.ts'
-import { acceptAnswer, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
+import { acceptAnswer, addChild, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
 import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -42,7 +41,7 @@ export class ChildExchange implements Exchange {
     this.#nonce = sa.rng.bytes(NONCE)
     this.#group ??= keGroupsOf(this.#intent.proposals)[0]
     this.#keyExchange = this.#group === undefined ? undefined : sa.crypto.keyExchange(this.#group, sa.rng)
-    const [proposals, ...rest] = intentPayloads(this.#intent, true)
+    const [proposals, ...rest] = intentPayloads(this.#intent, false)
     return [
       ...(old === undefined
         ? []

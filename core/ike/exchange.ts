@@ -2,6 +2,14 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { Payload } from '../wire/index.ts'
 import type { IkeSa } from './ike-sa.ts'
 
+/** What an IKE SA does of itself, in terms of exchanges; kept apart so that the SA knows none of them by name. */
+export interface Behaviour {
+  /** Answers an authenticated request. @throws PeerError when the IKE SA has to end; its notify goes into the answer */
+  respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[]
+  rekey(): Exchange
+  liveness(): Exchange
+}
+
 /** One exchange this host initiates: what it says and what it makes of the answer. */
 export interface Exchange {
   /** ExchangeType. */

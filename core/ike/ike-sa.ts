@@ -15,31 +15,23 @@ import {
   parsePayloads,
   payloadOf,
 } from '../wire/index.ts'
-import type { InitOctets } from './auth.ts'
-import type { Exchange } from './exchange.ts'
+import type { Channel } from './channel.ts'
+import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
-import { DeleteIke, Liveness } from './informational.ts'
-import { type IkeKeys, wipeIkeKeys } from './keys.ts'
+import { wipeIkeKeys } from './keys.ts'
 import { notify } from './notify.ts'
-import type { Protector } from './protect.ts'
-import { RekeyIke } from './rekey-ike.ts'
-import { respond } from './respond.ts'
 import { Session } from './session.ts'
-import type { IkeSuite } from './suite.ts'
 import { summary } from './trace.ts'
 
-/** What key agreement left behind: the protected channel. */
-export interface Channel {
-  readonly suite: IkeSuite
-  readonly keys: IkeKeys
-  readonly outbound: Protector
-  readonly inbound: Protector
-  readonly ni: Uint8Array
-  readonly nr: Uint8Array
+/** The two IKE_SA_INIT messages as they went over the wire, from SPIi on. */
+export interface InitOctets {
+  readonly own: Uint8Array
+  readonly peer: Uint8Array
 }
 
 export interface IkeSaOptions {
   readonly host: IkeHost
+  readonly behaviour: Behaviour
   /** True when this host sent the first message that made this SA (IKE_SA_INIT, or the rekey of an IKE SA). */
   readonly initiator: boolean
   readonly initiatorSpi: bigint
@@ -60,6 +52,7 @@ const LINGER_MS = 30_000
  */
 export class IkeSa implements IkeSaView {
   readonly host: IkeHost
+  readonly behaviour: Behaviour
   readonly initiator: boolean
   readonly initiatorSpi: bigint
   responderSpi: bigint
@@ -83,6 +76,8 @@ export class IkeSa implements IkeSaView {
   rekeyAt = Infinity
   /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
   initOctets: InitOctets | undefined
+  /** The peer's DELETE of this SA came in: it ends once that is answered. */
+  deletedByPeer = false
   /** The SA this one's children moved to. */
   successor: IkeSa | undefined
   /** Called with a message that is not protected by this SA: IKE_SA_INIT responses, while connecting. */
@@ -98,8 +93,9 @@ export class IkeSa implements IkeSaView {
   #keepaliveAt = Infinity
   #lingerUntil = Infinity
 
-  constructor({ host, initiator, initiatorSpi, responderSpi, flow, now, first }: IkeSaOptions) {
+  constructor({ host, behaviour, initiator, initiatorSpi, responderSpi, flow, now, first }: IkeSaOptions) {
     this.host = host
+    this.behaviour = behaviour
     this.initiator = initiator
     this.initiatorSpi = initiatorSpi
     this.responderSpi = responderSpi
@@ -273,7 +269,7 @@ export class IkeSa implements IkeSaView {
         answer = [notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number))]
       } else {
         for (const task of this.tasks) task.process?.(request, this, now)
-        answer = respond(this, request, now)
+        answer = this.behaviour.respond(this, request, now)
       }
     } catch (error) {
       if (!(error instanceof PeerError)) throw error
@@ -285,7 +281,7 @@ export class IkeSa implements IkeSaView {
     this.session.responded(messageId, datagram)
     this.transmit(datagram, flow, now)
     if (fatal !== undefined) this.close(fatal.code, fatal.message, now, true)
-    else if (this.state === 'closing' && !this.pending(DeleteIke)) this.close('OK', 'deleted by the peer', now, true)
+    else if (this.deletedByPeer) this.close('OK', 'deleted by the peer', now, true)
     this.pump(now)
   }
 
@@ -344,13 +340,17 @@ export class IkeSa implements IkeSaView {
 
   /** Everything negotiated: timers start. */
   establish(contact: boolean, now: number): void {
-    this.state = 'established'
     this.unprotected = undefined
+    this.startTimers(now)
+    this.effect({ type: 'established', contact })
+  }
+
+  startTimers(now: number): void {
+    this.state = 'established'
     const rekey = this.settings!.rekeyMs
     // both ends rekeying at the same moment is the common collision: spread them
     const spread = 0.85 + (this.rng.bytes(1)[0]! / 256) * 0.1
     this.rekeyAt = rekey === 0 ? Infinity : now + rekey * spread
-    this.effect({ type: 'established', contact })
     this.armKeepalive(now)
   }
 
@@ -390,9 +390,9 @@ export class IkeSa implements IkeSaView {
     if (this.state !== 'established') return
     if (now >= this.rekeyAt) {
       this.rekeyAt = Infinity
-      if (!this.pending(RekeyIke)) this.enqueue(new RekeyIke(), now)
+      this.enqueue(this.behaviour.rekey(), now)
     }
-    if (!this.session.busy && now >= this.#dpdAt) this.enqueue(new Liveness(), now)
+    if (!this.session.busy && now >= this.#dpdAt) this.enqueue(this.behaviour.liveness(), now)
     if (now >= this.#keepaliveAt) this.#sendKeepalive(now)
   }
 

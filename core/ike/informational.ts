@@ -82,6 +82,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage): Paylo
   if (deletion === undefined) return []
   if (deletion.protocol === ProtocolId.IKE) {
     sa.state = 'closing'
+    sa.deletedByPeer = true
     return []
   }
   if (deletion.protocol !== ProtocolId.ESP) return []

@@ -11,17 +11,16 @@ import {
   type PayloadOf,
   payloadOf,
   parseIke,
-  ProtocolId,
   type Proposal,
   serializeIke,
 } from '../wire/index.ts'
 import { AuthExchange } from './auth.ts'
+import { openChannel } from './channel.ts'
 import type { IkeSa } from './ike-sa.ts'
-import { deriveIkeKeys, skeyseed } from './keys.ts'
-import { reportIkeKeys } from './keylog.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import { checkChosen, DEFAULT_IKE, ikeSuiteOf, keGroupsOf, offer, parseProposals } from './proposal.ts'
-import { Protector } from './protect.ts'
+import { choosePlan } from './plan.ts'
+import { keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
+import { checkIkeChoice } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
 
 /** IKE_SA_INIT of the initiator, RFC 7296 §1.2, with COOKIE (§2.6) and INVALID_KE_PAYLOAD (§1.3). */
@@ -48,8 +47,8 @@ export class Init {
   constructor(sa: IkeSa, now: number) {
     const { host, settings } = sa
     this.#sa = sa
-    const own = settings!.proposals.length > 0 ? parseProposals(settings!.proposals, 'ike') : DEFAULT_IKE
-    this.#proposals = offer(own, ProtocolId.IKE, new Uint8Array(0))
+    const own = usableProposals(parseProposals(settings!.proposals, 'ike'), host.crypto)
+    this.#proposals = offerProposals(own, new Uint8Array(0))
     this.#nonce = host.rng.bytes(NONCE)
     this.#group = keGroupsOf(this.#proposals)[0]!
     this.#keyExchange = host.crypto.keyExchange(this.#group, host.rng)
@@ -107,11 +106,9 @@ export class Init {
     const nonce = payloadOf(payloads, 'Nonce')
     if (answer === undefined || ke === undefined || nonce === undefined || header.responderSpi === 0n)
       return sa.drop('init-incomplete')
-    const chosen = checkChosen(answer.proposals, this.#proposals)
-    if (chosen === undefined || ke.group !== this.#group) return sa.drop('init-proposal')
-    const suite = ikeSuiteOf(chosen)
-    if (suite.ke !== this.#group) return sa.drop('init-group')
-    this.#agree(raw, message, flow, suite, ke, nonce.data, now)
+    const check = checkIkeChoice(answer.proposals, this.#proposals)
+    if (!check.ok || ke.group !== this.#group || check.suite.ke !== this.#group) return sa.drop('init-proposal')
+    this.#agree(raw, message, flow, check.suite, ke, nonce.data, now)
   }
 
   #retry({ data }: PayloadOf<'N'>, now: number): void {
@@ -172,41 +169,6 @@ export class Init {
     const octets = { own: this.#message, peer: raw.slice() }
     sa.enqueue(new AuthExchange(octets), now)
   }
-}
-
-/** Derives the keys of a new IKE SA and puts the protected channel in place; wipes `shared`. */
-export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
-  const seed = skeyseed(sa.crypto, suite.prf, { ni, nr }, shared)
-  const { initiatorSpi, responderSpi } = sa
-  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
-  seed.fill(0)
-  shared.fill(0)
-  setChannel(sa, suite, keys, ni, nr)
-}
-
-export function setChannel(
-  sa: IkeSa,
-  suite: IkeSuite,
-  keys: ReturnType<typeof deriveIkeKeys>,
-  ni: Uint8Array,
-  nr: Uint8Array,
-): void {
-  const initiator = new Protector(sa.crypto, suite, keys.initiator, sa.rng)
-  const responder = new Protector(sa.crypto, suite, keys.responder, sa.rng)
-  const [outbound, inbound] = sa.initiator ? [initiator, responder] : [responder, initiator]
-  sa.channel = { suite, keys, outbound, inbound, ni, nr }
-  reportIkeKeys(sa)
-}
-
-/** Chooses by what is known now; closes the SA when nothing is left to choose. */
-export function choosePlan(sa: IkeSa): void {
-  const first = Object.values(sa.settings!.children)[0]
-  const { plan, why } = sa.host.plan(sa.settings!, first, sa.facts)
-  if (plan === undefined) return sa.close('PLAN_NONE', `no plan is left for ${sa.peer}: ${why}`, sa.lastIn)
-  const before = sa.plan
-  sa.plan = plan
-  if (before?.path !== plan.path || before.encap !== plan.encap || before.mode !== plan.mode)
-    sa.effect({ type: 'plan', plan, why })
 }
 
 function initRefusal(type: number): PeerError {

@@ -2,13 +2,14 @@ import type { KeyExchange } from '../contracts/crypto.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import { PeerError } from '../errors.ts'
 import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
+import { setChannel } from './channel.ts'
 import type { Exchange } from './exchange.ts'
 import { IkeSa } from './ike-sa.ts'
 import { DeleteIke } from './informational.ts'
-import { setChannel } from './init.ts'
 import { deriveIkeKeys, rekeyedSkeyseed } from './keys.ts'
 import { findError, notify } from './notify.ts'
-import { checkChosen, DEFAULT_IKE, ikeProposalOf, ikeSuiteOf, offer, parseProposals, selectProposal } from './proposal.ts'
+import { offerProposals, parseProposals, usableProposals } from './proposal.ts'
+import { checkIkeChoice, ikeSuite, selectProposal, suiteProposal } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
 
 /** Rekeying an IKE SA, RFC 7296 §1.3.2, §2.18: a successor takes over the children, then the old SA is deleted. */
@@ -46,7 +47,7 @@ export class RekeyIke implements Exchange {
     const { suite } = sa.channel!
     this.#spi = freshSpi(sa)
     // the same suite again: a changed PRF would be read in two ways, RFC 7296 §2.18
-    this.#proposals = offer([ikeProposalOf(suite)], ProtocolId.IKE, spi64Bytes(this.#spi))
+    this.#proposals = offerProposals([suiteProposal(suite)], spi64Bytes(this.#spi))
     this.#nonce = sa.rng.bytes(NONCE)
     this.#keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
     return [
@@ -62,13 +63,13 @@ export class RekeyIke implements Exchange {
     const answer = payloadOf(payloads, 'SA')?.proposals
     const nonce = payloadOf(payloads, 'Nonce')
     const ke = payloadOf(payloads, 'KE')
-    const chosen = answer === undefined ? undefined : checkChosen(answer, this.#proposals)
+    const check = checkIkeChoice(answer ?? [], this.#proposals)
     const { suite } = sa.channel!
-    if (chosen === undefined || nonce === undefined || ke?.group !== suite.ke || spi64Number(chosen.spi) === 0n)
+    if (!check.ok || nonce === undefined || ke?.group !== suite.ke || spi64Number(check.chosen.spi) === 0n)
       throw new PeerError('PEER_SYNTAX', 'the answer to the rekey of the IKE SA does not fit the request')
     const shared = this.#keyExchange!.shared(ke.data)
-    const spis = { initiatorSpi: this.#spi, responderSpi: spi64Number(chosen.spi) }
-    succeed(sa, true, spis, ikeSuiteOf(chosen), shared, this.#nonce, nonce.data.slice(), now)
+    const spis = { initiatorSpi: this.#spi, responderSpi: spi64Number(check.chosen.spi) }
+    succeed(sa, true, spis, check.suite, shared, this.#nonce, nonce.data.slice(), now)
     sa.enqueue(new DeleteIke('replaced by a rekey'), now)
   }
 
@@ -89,11 +90,12 @@ export function respondRekeyIke(
   // a Child SA exchange of ours is under way: its answer would find the old SA gone
   if (sa.session.busy) return [notify(NotifyType.TEMPORARY_FAILURE)]
   const ke = payloadOf(payloads, 'KE')
-  const own = sa.settings!.proposals.length > 0 ? parseProposals(sa.settings!.proposals, 'ike') : DEFAULT_IKE
+  const own = usableProposals(parseProposals(sa.settings!.proposals, 'ike'), sa.crypto)
   const usable = offered.filter(p => p.protocol === ProtocolId.IKE && spi64Number(p.spi) !== 0n)
-  const { chosen } = selectProposal(usable, own)
-  if (chosen === undefined) return [notify(NotifyType.NO_PROPOSAL_CHOSEN)]
-  const suite = ikeSuiteOf(chosen)
+  const selection = selectProposal(usable, own, ke === undefined ? {} : { preferKe: ke.group })
+  const suite = selection.ok ? ikeSuite(selection.chosen) : undefined
+  if (!selection.ok || suite === undefined) return [notify(NotifyType.NO_PROPOSAL_CHOSEN)]
+  const { chosen } = selection
   if (ke?.group !== suite.ke)
     return [notify(NotifyType.INVALID_KE_PAYLOAD, Uint8Array.of(suite.ke >> 8, suite.ke & 0xff))]
   const keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
@@ -126,7 +128,7 @@ function succeed(
   seed.fill(0)
   shared.fill(0)
   const first = { own: 0, peer: 0 }
-  const next = new IkeSa({ host: sa.host, initiator, ...spis, flow: sa.flow, now, first })
+  const next = new IkeSa({ host: sa.host, behaviour: sa.behaviour, initiator, ...spis, flow: sa.flow, now, first })
   next.tasks = sa.tasks
   next.settings = sa.settings
   next.facts = sa.facts
@@ -139,7 +141,7 @@ function succeed(
   sa.children.clear()
   sa.successor = next
   setChannel(next, suite, keys, ni, nr)
-  next.establish(false, now)
+  next.startTimers(now)
   sa.effect({ type: 'rekeyed', successor: next })
 }
 

@@ -3,14 +3,16 @@ import { PeerError } from '../errors.ts'
 import { ExchangeType, NotifyType, type Payload } from '../wire/index.ts'
 import { respondAuth } from './auth.ts'
 import { respondCreateChild } from './create-child.ts'
+import type { Behaviour } from './exchange.ts'
 import type { IkeSa } from './ike-sa.ts'
-import { respondInformational } from './informational.ts'
+import { Liveness, respondInformational } from './informational.ts'
+import { RekeyIke } from './rekey-ike.ts'
 
 /**
  * Answers an authenticated request of the peer.
  * @throws PeerError when the IKE SA has to end; its notify goes into the answer
  */
-export function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
+function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   if (sa.state === 'connecting') {
     if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator) return respondAuth(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL && sa.initiator) return respondInformational(sa, request)
@@ -19,4 +21,11 @@ export function respond(sa: IkeSa, request: IncomingMessage, now: number): Paylo
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request)
   }
   throw new PeerError('PEER_SYNTAX', `exchange ${request.exchange} is out of place`, NotifyType.INVALID_SYNTAX)
+}
+
+/** IKEv2, RFC 7296. */
+export const ikev2: Behaviour = {
+  respond,
+  rekey: () => new RekeyIke(),
+  liveness: () => new Liveness(),
 }

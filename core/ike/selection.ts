@@ -190,3 +190,18 @@ const keyBitsOf = ({ id, type, keyBits }: Transform): number | undefined =>
   type === TransformType.ENCR && id === Encr.ENCR_CHACHA20_POLY1305 && keyBits === 256 ? undefined : keyBits
 
 const show = (transforms: readonly Transform[]): string => transforms.map(showTransform).join(' ')
+
+/** A suite as a proposal of its own, to offer it again. */
+export const suiteProposal = ({ encr, keyBits, prf, integ, ke }: IkeSuite): ProposalSpec => ({
+  protocol: 'ike',
+  transforms: [
+    { type: TransformType.ENCR, id: encr, ...(keyBits !== undefined && { keyBits }) },
+    ...(integ === undefined ? [] : [{ type: TransformType.INTEG, id: integ }]),
+    { type: TransformType.PRF, id: prf },
+    { type: TransformType.KE, id: ke },
+  ],
+})
+
+/** Whether some proposal of a list allows this suite. */
+export const suiteFits = (suite: IkeSuite, list: readonly ProposalSpec[]): boolean =>
+  list.some(({ transforms }) => suiteProposal(suite).transforms.every(t => transforms.some(own => equal(t, own))))

@@ -1,0 +1,33 @@
+import type { IkeSa } from './ike-sa.ts'
+import { reportIkeKeys } from './keylog.ts'
+import { deriveIkeKeys, type IkeKeys, skeyseed } from './keys.ts'
+import { Protector } from './protect.ts'
+import type { IkeSuite } from './suite.ts'
+
+/** What key agreement left behind: the protected channel of one IKE SA. */
+export interface Channel {
+  readonly suite: IkeSuite
+  readonly keys: IkeKeys
+  readonly outbound: Protector
+  readonly inbound: Protector
+  readonly ni: Uint8Array
+  readonly nr: Uint8Array
+}
+
+/** Derives the keys of a new IKE SA and puts the channel in place; wipes `shared`, keeps the nonces. */
+export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
+  const seed = skeyseed(sa.crypto, suite.prf, { ni, nr }, shared)
+  const { initiatorSpi, responderSpi } = sa
+  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
+  seed.fill(0)
+  shared.fill(0)
+  setChannel(sa, suite, keys, ni, nr)
+}
+
+export function setChannel(sa: IkeSa, suite: IkeSuite, keys: IkeKeys, ni: Uint8Array, nr: Uint8Array): void {
+  const initiator = new Protector(sa.crypto, suite, keys.initiator, sa.rng)
+  const responder = new Protector(sa.crypto, suite, keys.responder, sa.rng)
+  const [outbound, inbound] = sa.initiator ? [initiator, responder] : [responder, initiator]
+  sa.channel = { suite, keys, outbound, inbound, ni, nr }
+  reportIkeKeys(sa)
+}
