@@ -80,8 +80,14 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
   | { readonly type: 'child-rekeyed'; readonly child: string; readonly id: string; readonly previous: string }
   | { readonly type: 'rekeyed' }
   | { readonly type: 'child-down'; readonly child: string; readonly id: string; readonly why: string }
+  | { readonly type: 'child-failed'; readonly child: string; readonly code: string; readonly why: string }
+  /** Traffic wants a Child SA that does not exist yet. */
+  | { readonly type: 'acquire'; readonly child: string }
   | { readonly type: 'moved'; readonly remote: string }
-  | { readonly type: 'down'; readonly why: string }
+  /** An established IKE SA ended; `code` OK for an orderly end. */
+  | { readonly type: 'down'; readonly code: string; readonly why: string }
+  /** The pause after a failure is over: the peer is tried again. */
+  | { readonly type: 'retry' }
   | { readonly type: 'failed'; readonly code: string; readonly why: string }
   | { readonly type: 'keys'; readonly line: Readonly<Record<string, string>> }
 )

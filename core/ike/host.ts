@@ -17,6 +17,8 @@ export interface IkeHost {
   /** Fresh tasks of all loaded strategies and detectors. */
   tasks(): readonly IkeTask[]
   locals(): readonly LocalEndpoint[]
+  /** Records the facts the engine itself knows (address family, what its transports can carry). */
+  observe(sa: IkeSa): void
   peers(): readonly PeerSettings[]
   /** The best plan for this child under these facts, and why; undefined with the reasons where none is usable. */
   plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed?: Partial<Plan>): ChosenPlan

@@ -1,5 +1,6 @@
 import type { KeyExchange } from '../contracts/crypto.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
+import type { Rng } from '../contracts/machine.ts'
 import { PeerError } from '../errors.ts'
 import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
 import { setChannel } from './channel.ts'
@@ -27,9 +28,9 @@ const spi64Number = (bytes: Uint8Array): bigint =>
   bytes.length === 8 ? new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0) : 0n
 
 /** A random SPI, never zero. */
-export function freshSpi(sa: { readonly rng: IkeSa['rng'] }): bigint {
+export function freshSpi({ rng }: { readonly rng: Rng }): bigint {
   for (;;) {
-    const spi = spi64Number(sa.rng.bytes(8))
+    const spi = spi64Number(rng.bytes(8))
     if (spi !== 0n) return spi
   }
 }

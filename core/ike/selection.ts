@@ -205,3 +205,13 @@ export const suiteProposal = ({ encr, keyBits, prf, integ, ke }: IkeSuite): Prop
 /** Whether some proposal of a list allows this suite. */
 export const suiteFits = (suite: IkeSuite, list: readonly ProposalSpec[]): boolean =>
   list.some(({ transforms }) => suiteProposal(suite).transforms.every(t => transforms.some(own => equal(t, own))))
+
+/** The same for ESP, without a key exchange. */
+export const espProposal = ({ encr, keyBits, integ, esn }: EspSuite): ProposalSpec => ({
+  protocol: 'esp',
+  transforms: [
+    { type: TransformType.ENCR, id: encr, ...(keyBits !== undefined && { keyBits }) },
+    ...(integ === undefined ? [] : [{ type: TransformType.INTEG, id: integ }]),
+    ...(esn ? [{ type: TransformType.SN, id: SequenceNumbers.PARTIALLY_TRANSMITTED_64 }] : []),
+  ],
+})

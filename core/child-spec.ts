@@ -1,0 +1,47 @@
+import type { ChildSaSpec, Lifetime } from './contracts/data-plane.ts'
+import type { Rng } from './contracts/machine.ts'
+import type { Flow } from './contracts/net.ts'
+import type { ChildSettings } from './contracts/settings.ts'
+import type { EncapStrategy, ModeStrategy } from './contracts/strategy.ts'
+import type { ChildSa } from './ike/host.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+
+/** Soft limits come earlier than configured by up to this share, each time another, so that two ends rarely rekey at once. */
+const JITTER = 0.1
+const HARD_FACTOR = 1.1
+
+function lifetime({ rekeyMs, lifeMs, rekeyOctets, rekeyPackets }: ChildSettings, rng: Rng): Lifetime {
+  const early = 1 - (rng.bytes(1)[0]! / 255) * JITTER
+  const never = (ms: number): number => (ms === 0 ? Infinity : ms)
+  return {
+    softMs: never(rekeyMs) * early,
+    hardMs: lifeMs === 0 ? never(rekeyMs) * HARD_FACTOR : lifeMs,
+    softOctets: rekeyOctets * early,
+    hardOctets: rekeyOctets * HARD_FACTOR,
+    softPackets: rekeyPackets * early,
+    hardPackets: rekeyPackets * HARD_FACTOR,
+  }
+}
+
+/** What a data plane needs to carry a Child SA on this ESP flow. */
+export function childSpec(sa: IkeSa, child: ChildSa, mode: ModeStrategy, encap: EncapStrategy, flow: Flow): ChildSaSpec {
+  const { wireLocal, wireRemote, initiator } = child
+  const context = { local: wireLocal, remote: wireRemote, initiator, facts: sa.facts, flow: () => sa.flow }
+  return {
+    id: child.id,
+    peer: sa.peer!,
+    child: child.settings.name,
+    plan: child.plan,
+    suite: child.suite,
+    inbound: child.inbound,
+    outbound: child.outbound,
+    mode: mode.create(context),
+    encap,
+    flow,
+    local: child.local,
+    remote: child.remote,
+    lifetime: lifetime(child.settings, sa.rng),
+    replayWindow: child.settings.replayWindow,
+    follow: encap.follows?.(sa.facts) ?? false,
+  }
+}

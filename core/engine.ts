@@ -1,0 +1,638 @@
+import { childSpec } from './child-spec.ts'
+import type { CryptoProvider } from './contracts/crypto.ts'
+import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
+import type { Fact, Facts } from './contracts/facts.ts'
+import type { IkeTask } from './contracts/ike-task.ts'
+import type { Rng } from './contracts/machine.ts'
+import type { NatDetector } from './contracts/nat-detector.ts'
+import type { NatweaveEvent } from './contracts/natweave.ts'
+import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
+import { HEADROOM, newPacket, octets, type Packet } from './contracts/packet.ts'
+import type { ChildSettings, Identity, IkeSettings, PeerSettings, Settings } from './contracts/settings.ts'
+import type { EncapStrategy, ModeStrategy, PathStrategy, Plan, Strategy } from './contracts/strategy.ts'
+import type { LocalEndpoint } from './contracts/transport.ts'
+import { Deadlines } from './deadlines.ts'
+import { UsageError, WireError } from './errors.ts'
+import { ChildExchange } from './ike/create-child.ts'
+import type { ChildSa, ChosenPlan, IkeEffect, IkeHost } from './ike/host.ts'
+import { sameIdentity, showIdentity } from './ike/identity.ts'
+import { IkeSa } from './ike/ike-sa.ts'
+import { DeleteChild, DeleteIke } from './ike/informational.ts'
+import { Init } from './ike/init.ts'
+import { showProposal } from './ike/proposal.ts'
+import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
+import { ikev2 } from './ike/respond.ts'
+import { Responder } from './ike/responder.ts'
+import { fromSettings } from './ike/selectors.ts'
+import { espProposal, suiteProposal } from './ike/selection.ts'
+import { PortablePlane } from './ipsec/portable-plane.ts'
+import { Peer } from './peer.ts'
+import { choose } from './policy/choose.ts'
+import { Pool } from './pools.ts'
+import { classifyNatt, Flag, IKE_PORT, type IkeMessage, NON_ESP_MARKER, parseIke } from './wire/index.ts'
+
+/** What the engine causes, at once and in order. Packets are valid during the call. */
+export interface EngineOutlet {
+  transmit(packet: Packet, flow: Flow): void
+  deliver(packet: Packet): void
+  event(event: NatweaveEvent): void
+  /** Addresses or routes of the device have to change; `deviceNeeds` tells them. */
+  deviceChanged(): void
+}
+
+export interface EngineOptions {
+  readonly settings: Settings
+  readonly strategies: readonly Strategy[]
+  readonly detectors: readonly NatDetector[]
+  /** Asked in order before the portable plane. */
+  readonly planes: readonly DataPlane[]
+  readonly crypto: CryptoProvider
+  readonly rng: Rng
+  readonly outlet: EngineOutlet
+}
+
+/** How long a replaced Child SA still receives: packets under way overtake nothing worse than that. */
+const RETIRE_MS = 5_000
+
+/**
+ * All peers of one build as one sans-IO machine: routes datagrams to IKE SAs and data planes, carries out what they want,
+ * and knows when it has to be called next. A peer's own rules are in peer.ts, an IKE SA's in ike/.
+ */
+export class Engine implements IkeHost {
+  readonly crypto: CryptoProvider
+  readonly rng: Rng
+  readonly timers: IkeSettings
+  readonly portable: PortablePlane
+  readonly peersByName = new Map<string, Peer>()
+  /** Datagrams and packets that belong to nobody, by reason. */
+  readonly drops: Record<string, number> = {}
+  readonly #settings: Settings
+  readonly #strategies: readonly Strategy[]
+  readonly #detectors: readonly NatDetector[]
+  readonly #planes: readonly DataPlane[]
+  readonly #outlet: EngineOutlet
+  readonly #responder: Responder
+  readonly #pools = new Map<string, Pool>()
+  /** By the SPI this host chose: a datagram names it in one of the two fields. */
+  readonly #sas = new Map<bigint, IkeSa>()
+  /** Responder SAs by what identifies their first request, to answer its retransmissions. */
+  readonly #halfOpen = new Map<string, IkeSa>()
+  readonly #halfOpenKeys = new Map<IkeSa, string>()
+  readonly #due = new Deadlines<IkeSa>()
+  readonly #childPlane = new Map<string, DataPlane>()
+  readonly #childSa = new Map<string, IkeSa>()
+  readonly #espSpis = new Set<number>()
+  readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
+  readonly #packet = newPacket()
+  #locals: readonly LocalEndpoint[] = []
+  #serial = 0
+  #now = 0
+
+  constructor({ settings, strategies, detectors, planes, crypto, rng, outlet }: EngineOptions) {
+    this.#settings = settings
+    this.#strategies = strategies
+    this.#detectors = detectors
+    this.#outlet = outlet
+    this.crypto = crypto
+    this.rng = rng
+    this.timers = settings.ike
+    this.portable = new PortablePlane(crypto, rng, {
+      transmit: (packet, flow) => outlet.transmit(packet, flow),
+      deliver: packet => outlet.deliver(packet),
+      event: event => this.planeEvent(event, this.#now),
+    })
+    this.#planes = [...planes, this.portable]
+    this.#responder = new Responder(this, ikev2)
+    for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
+    for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
+  }
+
+  // ------------------------------------------------------------------ what IKE asks
+
+  tasks(): readonly IkeTask[] {
+    return [...this.#detectors.flatMap(d => d.tasks()), ...this.#strategies.flatMap(s => s.tasks?.() ?? [])]
+  }
+
+  locals(): readonly LocalEndpoint[] {
+    return this.#locals
+  }
+
+  peers(): readonly PeerSettings[] {
+    return Object.values(this.#settings.peers)
+  }
+
+  observe(sa: IkeSa): void {
+    const { address } = sa.flow.local
+    const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
+    sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path', this.#now)
+    sa.learn('plainEspPossible', raw, 'the loaded transports', this.#now)
+    // a peer that sees no NAT would send IP protocol 50, which nothing here receives
+    if (!raw) sa.learn('forceEncapsulation', true, 'no transport here carries IP protocol 50', this.#now)
+  }
+
+  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
+    const judged = this.judge(peer, child, facts, fixed)
+    const best = judged[0]
+    if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
+    const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
+    return { plan: undefined, why: why || 'no strategy is loaded for some slot' }
+  }
+
+  judge(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}) {
+    const { encapsulation, name } = peer
+    const wanted = { peer: name, encapsulation, mode: child?.mode ?? 'auto', fixed }
+    return choose(facts, this.#settings.policy.rules, this.#strategies, wanted)
+  }
+
+  encap(name: string): EncapStrategy {
+    const found = this.#strategies.find((s): s is EncapStrategy => s.slot === 'encap' && s.name === name)
+    if (found === undefined) throw new UsageError('USAGE_STRATEGY', `no encap strategy ${name} is loaded`)
+    return found
+  }
+
+  mode(name: string): ModeStrategy | undefined {
+    return this.modes().find(m => m.name === name)
+  }
+
+  modes(): readonly ModeStrategy[] {
+    return this.#strategies.filter((s): s is ModeStrategy => s.slot === 'mode')
+  }
+
+  espSpi(): number {
+    for (;;) {
+      const [a, b, c, d] = this.rng.bytes(4) as unknown as [number, number, number, number]
+      const spi = ((a << 24) | (b << 16) | (c << 8) | d) >>> 0
+      if (spi < 256 || this.#espSpis.has(spi)) continue
+      this.#espSpis.add(spi)
+      return spi
+    }
+  }
+
+  serial(): number {
+    return ++this.#serial
+  }
+
+  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
+    const pool = this.#settings.pools[peer.pool ?? '']
+    if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
+    return this.#pools.get(pool.name)!.lease(showIdentity(identity))
+  }
+
+  release(peer: PeerSettings, identity: Identity): void {
+    this.#pools.get(peer.pool ?? '')?.release(showIdentity(identity))
+  }
+
+  dns(peer: PeerSettings): readonly Address[] {
+    return this.#settings.pools[peer.pool ?? '']?.dns ?? []
+  }
+
+  first(sa: IkeSa): boolean {
+    return this.peersByName.get(sa.peer ?? '')?.sas.every(other => other === sa) ?? true
+  }
+
+  counters(child: ChildSa): ChildCounters | undefined {
+    return this.#childPlane.get(child.id)?.counters(child.id)
+  }
+
+  planeOf(child: ChildSa): DataPlane | undefined {
+    return this.#childPlane.get(child.id)
+  }
+
+  // ------------------------------------------------------------------ what the runtime tells
+
+  setLocals(locals: readonly LocalEndpoint[]): void {
+    this.#locals = locals
+  }
+
+  /** Puts the policies of children that wait for traffic in place. */
+  start(_now: number): void {
+    for (const { settings } of this.peersByName.values())
+      for (const child of Object.values(settings.children))
+        if (child.start === 'trap') {
+          const local = fromSettings(child.localTs, [])
+          const remote = fromSettings(child.remoteTs, [])
+          if (remote.length > 0) this.portable.trap(settings.name, child.name, local, remote)
+        }
+    this.#outlet.deviceChanged()
+  }
+
+  /** A datagram from the network. Never throws for what is in it. */
+  inbound(packet: Packet, flow: Flow, now: number): void {
+    this.#now = now
+    if (flow.protocol !== 17) {
+      if (!this.portable.inbound(packet, flow, now)) this.#drop('unknown-spi')
+      return
+    }
+    if (flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT) return this.#ike(octets(packet), flow, now)
+    switch (classifyNatt(packet.bytes, packet.start, packet.end)) {
+      case 'keepalive':
+        return
+      case 'ike':
+        return this.#ike(packet.bytes.subarray(packet.start + NON_ESP_MARKER, packet.end), flow, now)
+      case 'esp':
+        if (!this.portable.inbound(packet, flow, now)) this.#drop('unknown-spi')
+        return
+      case 'short':
+        return this.#drop('short')
+    }
+  }
+
+  /** An inner packet from the device. */
+  outbound(packet: Packet, now: number): void {
+    this.#now = now
+    this.portable.outbound(packet, now)
+  }
+
+  get deadline(): number {
+    let due = Math.min(this.portable.deadline, this.#due.next)
+    for (const { path, retryAt } of this.peersByName.values()) due = Math.min(due, retryAt, path?.deadline ?? Infinity)
+    for (const { at } of this.#retired) due = Math.min(due, at)
+    return due
+  }
+
+  timeout(now: number): void {
+    this.#now = now
+    this.portable.timeout(now)
+    for (let sa = this.#due.take(now); sa !== undefined; sa = this.#due.take(now)) {
+      sa.timeout(now)
+      this.#carryOut(sa, now)
+    }
+    for (const peer of this.peersByName.values()) {
+      if (peer.path !== undefined && peer.path.deadline <= now) this.#path(peer, { type: 'timeout' }, now)
+      if (peer.retryAt > now) continue
+      peer.retryAt = Infinity
+      this.event(peer.settings.name, { type: 'retry' }, now)
+    }
+    while (this.#retired[0] !== undefined && this.#retired[0].at <= now) this.#remove(this.#retired.shift()!.child)
+  }
+
+  /**
+   * Starts connecting; what comes of it are events.
+   * @param remote - resolved address; undefined when only a path strategy can find the peer
+   */
+  connect(name: string, remote: Endpoint | undefined, source: Address | undefined, now: number): void {
+    this.#now = now
+    const peer = this.#peer(name)
+    peer.wanted = true
+    if (peer.state === 'established' || peer.state === 'connecting') return
+    const { settings } = peer
+    const facts: Record<string, Fact> = { ...peer.facts }
+    if (settings.encapsulation === 'force')
+      facts['forceEncapsulation'] = { value: true, source: `peers.${name}.encapsulation`, at: now }
+    peer.facts = facts
+    const { plan, why } = this.plan(settings, Object.values(settings.children)[0], facts)
+    if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
+    this.event(name, { type: 'connecting', plan }, now)
+    const strategy = this.#strategies.find((s): s is PathStrategy => s.slot === 'path' && s.name === plan.path)!
+    peer.path = strategy.open({ peer: name, remote, source, locals: this.#locals })
+    this.#path(peer, { type: 'start' }, now)
+  }
+
+  /** Deletes all SAs with the peer; the answers to the DELETEs come as events. */
+  disconnect(name: string, now: number): void {
+    this.#now = now
+    const peer = this.#peer(name)
+    peer.wanted = false
+    peer.retryAt = Infinity
+    peer.path = undefined
+    for (const sa of [...peer.sas]) this.#end(sa, 'disconnected', now)
+  }
+
+  #end(sa: IkeSa, why: string, now: number): void {
+    if (sa.state === 'established') sa.enqueue(new DeleteIke(why), now)
+    else if (sa.state === 'connecting') sa.close('OK', why, now)
+    this.#carryOut(sa, now)
+  }
+
+  /** @throws UsageError USAGE_NOT_CONNECTED */
+  rekey(name: string, child: string | undefined, now: number): void {
+    this.#now = now
+    const sa = this.#peer(name).current
+    if (sa?.state !== 'established') throw new UsageError('USAGE_NOT_CONNECTED', `${name} is not connected`)
+    if (child === undefined) sa.enqueue(new RekeyIke(), now)
+    else {
+      const old = [...sa.children.values()].findLast(c => c.settings.name === child && c.state === 'installed')
+      if (old === undefined) throw new UsageError('USAGE_NOT_CONNECTED', `${name} has no Child SA ${child}`)
+      sa.enqueue(new ChildExchange(old.settings, old), now)
+    }
+    this.#carryOut(sa, now)
+  }
+
+  /** @throws UsageError USAGE_PEER_UNKNOWN */
+  settingsOf(name: string): PeerSettings {
+    return this.#peer(name).settings
+  }
+
+  /** The way to the peer could not even be looked for (no such name, no route). */
+  unreachable(name: string, code: string, why: string, now: number): void {
+    const peer = this.#peer(name)
+    peer.wanted = true
+    this.#failed(peer, code, why, now)
+  }
+
+  countDrop(reason: string): void {
+    this.#drop(reason)
+  }
+
+  #peer(name: string): Peer {
+    const peer = this.peersByName.get(name)
+    if (peer !== undefined) return peer
+    const known = [...this.peersByName.keys()].join(', ') || 'none'
+    throw new UsageError('USAGE_PEER_UNKNOWN', `no peer "${name}" in the configuration; there are: ${known}`)
+  }
+
+  // ------------------------------------------------------------------ IKE
+
+  #ike(raw: Uint8Array, flow: Flow, now: number): void {
+    let message: IkeMessage
+    try {
+      message = parseIke(raw)
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error
+      return this.#drop('ike-malformed')
+    }
+    const { header } = message
+    // the sender's own role tells which of the two SPIs is ours
+    const ours = (header.flags & Flag.INITIATOR) !== 0 ? header.responderSpi : header.initiatorSpi
+    const sa = ours === 0n ? this.#halfOpen.get(halfOpenKey(header.initiatorSpi, flow)) : this.#sas.get(ours)
+    if (sa !== undefined) {
+      sa.receive(raw, message, flow, now)
+      return this.#carryOut(sa, now)
+    }
+    if (header.exchange !== 34) return this.#drop('ike-unknown-spi')
+    const answered = this.#responder.receive(raw, message, flow, this.#halfOpen.size, now)
+    if (answered.drop !== undefined) this.#drop(answered.drop)
+    if (answered.why !== undefined)
+      this.event('', { type: 'failed', code: 'PEER_NO_PROPOSAL', why: `${showEndpoint(flow.remote)}: ${answered.why}` }, now)
+    if (answered.sa !== undefined) {
+      this.#register(answered.sa)
+      const key = halfOpenKey(header.initiatorSpi, flow)
+      this.#halfOpen.set(key, answered.sa)
+      this.#halfOpenKeys.set(answered.sa, key)
+      this.#carryOut(answered.sa, now)
+    }
+    if (answered.reply !== undefined) this.#sendIke(answered.reply, flow)
+  }
+
+  #register(sa: IkeSa): void {
+    this.#sas.set(sa.ownSpi, sa)
+  }
+
+  #path(peer: Peer, input: Parameters<NonNullable<Peer['path']>['step']>[0], now: number): void {
+    for (const out of peer.path?.step(input, now) ?? []) {
+      if (out.type === 'transmit') this.#send(out.bytes, out.flow)
+      else if (out.type === 'failed') return this.#failed(peer, 'PATH_FAILED', out.why, now)
+      else {
+        peer.path = undefined
+        this.#initiate(peer, out.flow, now)
+      }
+    }
+  }
+
+  #initiate(peer: Peer, flow: Flow, now: number): void {
+    const sa = new IkeSa({
+      host: this,
+      behaviour: ikev2,
+      initiator: true,
+      initiatorSpi: freshSpi(this),
+      responderSpi: 0n,
+      flow,
+      now,
+      first: { own: 0, peer: 0 },
+    })
+    sa.settings = peer.settings
+    sa.facts = peer.facts
+    this.observe(sa)
+    peer.sas.push(sa)
+    this.#register(sa)
+    new Init(sa, now)
+    this.#carryOut(sa, now)
+  }
+
+  #failed(peer: Peer, code: string, why: string, now: number): void {
+    peer.failed(why, now)
+    this.event(peer.settings.name, { type: 'failed', code, why }, now)
+  }
+
+  #carryOut(sa: IkeSa, now: number): void {
+    for (const effect of sa.take()) this.#effect(sa, effect, now)
+    // a deadline that passed meanwhile comes up in the next timeout, not again in this one
+    this.#due.set(sa, sa.deadline)
+  }
+
+  #leaveHalfOpen(sa: IkeSa): void {
+    const key = this.#halfOpenKeys.get(sa)
+    if (key === undefined) return
+    this.#halfOpen.delete(key)
+    this.#halfOpenKeys.delete(sa)
+  }
+
+  #effect(sa: IkeSa, effect: IkeEffect, now: number): void {
+    const name = sa.peer ?? ''
+    switch (effect.type) {
+      case 'transmit':
+        return this.#sendIke(effect.bytes, effect.flow)
+      case 'keepalive':
+        return this.#send(effect.bytes, effect.flow)
+      case 'message': {
+        const { direction, summary, flow } = effect
+        const [from, to] = direction === 'out' ? [flow.local, flow.remote] : [flow.remote, flow.local]
+        const ends = { from: showEndpoint(from), to: showEndpoint(to) }
+        return this.event(name, { type: 'message', direction, summary, ...ends }, now)
+      }
+      case 'fact':
+        return this.event(name, { type: 'fact', name: effect.name, value: effect.value, source: effect.source }, now)
+      case 'plan':
+        return this.event(name, { type: 'plan', plan: effect.plan, why: effect.why }, now)
+      case 'established':
+        return this.#established(sa, effect.contact, now)
+      case 'child-up':
+        return this.#install(sa, effect.child, effect.outbound, effect.replaces, now)
+      case 'activate':
+        return this.#childPlane.get(effect.child.id)?.activate(effect.child.id)
+      case 'retire':
+        return this.#retire(sa, effect.child, now)
+      case 'child-down':
+        this.#remove(effect.child)
+        this.event(name, { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why }, now)
+        return this.#outlet.deviceChanged()
+      case 'child-failed':
+        return this.event(name, { type: 'child-failed', child: effect.name, code: effect.code, why: effect.why }, now)
+      case 'moved':
+        return this.#moved(sa, effect.flow, now)
+      case 'addresses':
+        return this.#outlet.deviceChanged()
+      case 'rekeyed':
+        return this.#rekeyed(sa, effect.successor, now)
+      case 'closed':
+        return this.#closed(sa, effect.code, effect.why, now)
+      case 'forgotten':
+        this.#sas.delete(sa.ownSpi)
+        return
+      case 'keys':
+        return this.event(name, { type: 'keys', line: effect.line }, now)
+      case 'drop':
+        return this.#drop(effect.reason)
+    }
+  }
+
+  #established(sa: IkeSa, contact: boolean, now: number): void {
+    this.#leaveHalfOpen(sa)
+    const peer = this.#peer(sa.peer!)
+    if (!peer.sas.includes(sa)) peer.sas.push(sa)
+    peer.succeeded()
+    const suite = showProposal(suiteProposal(sa.channel!.suite))
+    this.event(sa.peer!, { type: 'established', suite, remoteId: showIdentity(sa.remoteId) }, now)
+    for (const other of [...peer.sas]) {
+      if (other === sa || other.remoteId === undefined || !sameIdentity(other.remoteId, sa.remoteId!)) continue
+      // INITIAL_CONTACT: the peer has lost the old one, telling it would be talking to nobody
+      if (contact) other.close('OK', 'the peer has started anew', now)
+      else if (peer.settings.unique === 'replace' && other.createdAt < sa.createdAt) this.#end(other, 'replaced', now)
+      this.#carryOut(other, now)
+    }
+  }
+
+  #install(sa: IkeSa, child: ChildSa, outbound: boolean, replaces: ChildSa | undefined, now: number): void {
+    const mode = this.mode(child.plan.mode)!
+    const encap = this.encap(child.plan.encap)
+    const flow = encap.espFlow(sa.flow, this.#locals)
+    const name = child.settings.name
+    if (flow === undefined) {
+      sa.enqueue(new DeleteChild(child, 'no local endpoint can carry it'), now)
+      const why = `${encap.name} has no local endpoint for ESP beside ${showEndpoint(sa.flow.local)}`
+      this.event(sa.peer!, { type: 'child-failed', child: name, code: 'PLAN_ENDPOINT', why }, now)
+      return
+    }
+    const spec = childSpec(sa, child, mode, encap, flow)
+    const plane = this.#planes.find(p => p.refuses(spec) === undefined)
+    const refusal = plane === undefined ? this.portable.refuses(spec) : undefined
+    if (plane === undefined) {
+      sa.enqueue(new DeleteChild(child, refusal ?? 'refused'), now)
+      this.event(sa.peer!, { type: 'child-failed', child: name, code: 'PLANE_REFUSED', why: refusal ?? '' }, now)
+      return
+    }
+    this.#childPlane.set(child.id, plane)
+    this.#childSa.set(child.id, sa)
+    plane.install(spec, { outbound }, now)
+    const suite = showProposal(espProposal(child.suite))
+    const up = { child: name, id: child.id }
+    if (replaces === undefined) this.event(sa.peer!, { type: 'child-up', ...up, plan: child.plan, suite }, now)
+    else this.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
+    sa.armKeepalive(now)
+    this.#outlet.deviceChanged()
+  }
+
+  #retire(sa: IkeSa, child: ChildSa, now: number): void {
+    const successor = [...sa.children.values()].findLast(c => c.settings.name === child.settings.name)
+    if (successor !== undefined) this.#childPlane.get(successor.id)?.activate(successor.id)
+    this.#retired.push({ at: now + RETIRE_MS, child })
+  }
+
+  #remove(child: ChildSa): void {
+    this.#childPlane.get(child.id)?.remove(child.id)
+    this.#childPlane.delete(child.id)
+    this.#childSa.delete(child.id)
+    this.#espSpis.delete(child.inbound.spi)
+  }
+
+  #moved(sa: IkeSa, flow: Flow, now: number): void {
+    for (const child of sa.children.values()) {
+      const esp = this.encap(child.plan.encap).espFlow(flow, this.#locals)
+      if (esp !== undefined) this.#childPlane.get(child.id)?.move(child.id, esp)
+    }
+    if (sa.state === 'established') this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote) }, now)
+  }
+
+  #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
+    this.#register(successor)
+    for (const child of successor.children.values()) this.#childSa.set(child.id, successor)
+    this.#peer(sa.peer!).sas.push(successor)
+    this.event(sa.peer!, { type: 'rekeyed' }, now)
+    this.#carryOut(successor, now)
+  }
+
+  #closed(sa: IkeSa, code: string, why: string, now: number): void {
+    this.#leaveHalfOpen(sa)
+    const peer = this.peersByName.get(sa.peer ?? '')
+    if (peer === undefined) return this.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
+    peer.remove(sa)
+    if (sa.successor !== undefined || peer.current !== undefined) return
+    const wasUp = sa.remoteId !== undefined
+    if (code === 'OK' && !peer.wanted) peer.lastError = undefined
+    else peer.failed(why, now)
+    const name = sa.peer!
+    this.event(name, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
+    this.#outlet.deviceChanged()
+  }
+
+  // ------------------------------------------------------------------ data planes
+
+  planeEvent(event: PlaneEvent, now: number): void {
+    if (event.type === 'acquire') return this.event(event.peer, { type: 'acquire', child: event.child }, now)
+    const sa = this.#childSa.get(event.id)
+    const child = sa?.children.get(event.id)
+    if (sa === undefined || child === undefined) return
+    switch (event.type) {
+      case 'soft-expiry':
+        if (child.state === 'installed') sa.enqueue(new ChildExchange(child.settings, child), now)
+        break
+      case 'hard-expiry':
+        sa.enqueue(new DeleteChild(child, 'its lifetime is over'), now)
+        break
+      case 'peer-moved':
+        sa.move({ protocol: sa.flow.protocol, local: sa.flow.local, remote: event.flow.remote })
+        break
+      case 'first-inbound':
+        // the peer has shown that it has the new SA: now it is safe to send on it
+        this.#childPlane.get(child.id)?.activate(child.id)
+        break
+    }
+    this.#carryOut(sa, now)
+  }
+
+  /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */
+  acquire(name: string, child: string, now: number): void {
+    const sa = this.#peer(name).current
+    const settings = this.#settings.peers[name]?.children[child]
+    if (sa?.state !== 'established' || settings === undefined) return
+    if ([...sa.children.values()].some(c => c.settings.name === child) || sa.pending(ChildExchange)) return
+    sa.enqueue(new ChildExchange(settings), now)
+    this.#carryOut(sa, now)
+  }
+
+  // ------------------------------------------------------------------ the rim
+
+  #sendIke(bytes: Uint8Array, flow: Flow): void {
+    const marked = flow.local.port !== IKE_PORT && flow.remote.port !== IKE_PORT
+    const packet = this.#fill(bytes, marked ? NON_ESP_MARKER : 0)
+    this.#outlet.transmit(packet, flow)
+  }
+
+  #send(bytes: Uint8Array, flow: Flow): void {
+    this.#outlet.transmit(this.#fill(bytes, 0), flow)
+  }
+
+  #fill(bytes: Uint8Array, marker: number): Packet {
+    const packet = this.#packet
+    packet.start = HEADROOM
+    packet.bytes.fill(0, HEADROOM, HEADROOM + marker)
+    packet.bytes.set(bytes, HEADROOM + marker)
+    packet.end = HEADROOM + marker + bytes.length
+    packet.tos = 0
+    packet.ttl = 64
+    packet.df = false
+    return packet
+  }
+
+  #drop(reason: string): void {
+    this.drops[reason] = (this.drops[reason] ?? 0) + 1
+  }
+
+  event(peer: string, event: EventBody, now: number): void {
+    this.#outlet.event({ at: now, peer, ...event } as NatweaveEvent)
+  }
+}
+
+type EventBody = NatweaveEvent extends infer E ? (E extends unknown ? Omit<E, 'at' | 'peer'> : never) : never
+
+const halfOpenKey = (spi: bigint, { remote }: Flow): string => `${spi}/${remote.address}/${remote.port}`

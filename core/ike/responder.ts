@@ -1,0 +1,192 @@
+import type { Flow } from '../contracts/net.ts'
+import { PeerError } from '../errors.ts'
+import {
+  ExchangeType,
+  Flag,
+  type IkeHead,
+  type IkeMessage,
+  NotifyType,
+  type Payload,
+  parseAddress,
+  parseIke,
+  payloadOf,
+  serializeIke,
+} from '../wire/index.ts'
+import { openChannel } from './channel.ts'
+import { equalBytes } from './equal.ts'
+import type { Behaviour } from './exchange.ts'
+import type { IkeHost } from './host.ts'
+import { IkeSa } from './ike-sa.ts'
+import { findNotify, notify } from './notify.ts'
+import { parseProposals, type ProposalSpec, usableProposals } from './proposal.ts'
+import { freshSpi } from './rekey-ike.ts'
+import { ikeSuite, selectProposal } from './selection.ts'
+
+/**
+ * The responder's front door, RFC 7296 §2.6: answers IKE_SA_INIT requests. It keeps no state before the peer has shown
+ * that it receives at its address once there are many half-open SAs.
+ */
+
+const NONCE = 32
+const COOKIE_LIFE_MS = 60_000
+
+/** What became of a request: an answer, a new half-open SA, or the reason it was dropped. */
+export interface Answered {
+  readonly reply?: Uint8Array
+  readonly sa?: IkeSa
+  readonly drop?: string
+  /** In words for the log where a request was refused. */
+  readonly why?: string
+}
+
+export class Responder {
+  readonly #host: IkeHost
+  readonly #behaviour: Behaviour
+  #secret: Uint8Array
+  #previous: Uint8Array
+  #secretUntil = 0
+  #own: readonly ProposalSpec[] | undefined
+
+  constructor(host: IkeHost, behaviour: Behaviour) {
+    this.#host = host
+    this.#behaviour = behaviour
+    this.#secret = new Uint8Array(0)
+    this.#previous = new Uint8Array(0)
+  }
+
+  /**
+   * @param raw - the request from SPIi on
+   * @param halfOpen - how many SAs wait for IKE_AUTH now
+   */
+  receive(raw: Uint8Array, message: IkeMessage, flow: Flow, halfOpen: number, now: number): Answered {
+    const { header, payloads } = message
+    if ((header.flags & Flag.RESPONSE) !== 0 || (header.flags & Flag.INITIATOR) === 0) return { drop: 'ike-wrong-role' }
+    if (header.initiatorSpi === 0n || header.responderSpi !== 0n || header.messageId !== 0)
+      return { drop: 'ike-unknown-spi' }
+    if (this.#host.peers().length === 0) return { drop: 'ike-no-peers' }
+    const { cookieThreshold, halfOpenLimit } = this.#host.timers
+    const nonce = payloadOf(payloads, 'Nonce')
+    const ke = payloadOf(payloads, 'KE')
+    const offered = payloadOf(payloads, 'SA')
+    if (nonce === undefined || ke === undefined || offered === undefined) return { drop: 'ike-init-incomplete' }
+    if (halfOpen >= cookieThreshold) {
+      const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
+      if (cookie === undefined || !this.#cookieFits(cookie, nonce.data, flow, header.initiatorSpi, now))
+        return this.#refuse(message, notify(NotifyType.COOKIE, this.#cookie(nonce.data, flow, header.initiatorSpi, now)))
+    }
+    if (halfOpen >= halfOpenLimit) return { drop: 'ike-half-open-limit' }
+    const critical = payloads.find(p => p.type === 'unknown' && p.critical)
+    if (critical?.type === 'unknown')
+      return this.#refuse(message, notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number)))
+    const selection = selectProposal(offered.proposals, this.#proposals(), { preferKe: ke.group })
+    const suite = selection.ok ? ikeSuite(selection.chosen) : undefined
+    if (!selection.ok || suite === undefined)
+      return {
+        ...this.#refuse(message, notify(NotifyType.NO_PROPOSAL_CHOSEN)),
+        why: selection.ok ? 'an incomplete IKE proposal' : `no common IKE proposal: ${selection.why.join('; ')}`,
+      }
+    if (suite.ke !== ke.group)
+      return this.#refuse(message, notify(NotifyType.INVALID_KE_PAYLOAD, Uint8Array.of(suite.ke >> 8, suite.ke & 0xff)))
+    const keyExchange = this.#host.crypto.keyExchange(suite.ke, this.#host.rng)
+    let shared: Uint8Array
+    try {
+      shared = keyExchange.shared(ke.data)
+    } catch (error) {
+      if (error instanceof PeerError) return { drop: 'ike-ke' }
+      throw error
+    }
+    const nr = this.#host.rng.bytes(NONCE)
+    const sa = new IkeSa({
+      host: this.#host,
+      behaviour: this.#behaviour,
+      initiator: false,
+      initiatorSpi: header.initiatorSpi,
+      responderSpi: freshSpi(this.#host),
+      flow,
+      now,
+      first: { own: 0, peer: 1 },
+    })
+    const answer: Payload[] = [
+      { type: 'SA', proposals: [selection.chosen] },
+      { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
+      { type: 'Nonce', data: nr },
+    ]
+    return this.#accept(sa, raw, message, flow, answer, () => openChannel(sa, suite, shared, nonce.data.slice(), nr), now)
+  }
+
+  #accept(
+    sa: IkeSa,
+    raw: Uint8Array,
+    message: IkeMessage,
+    flow: Flow,
+    payloads: Payload[],
+    open: () => void,
+    now: number,
+  ): Answered {
+    const exchange = ExchangeType.IKE_SA_INIT
+    const request = { exchange, response: false, messageId: 0, flow, payloads: message.payloads }
+    sa.trace('in', message, flow)
+    const forced = this.#host.peers().some(p => p.encapsulation === 'force' && matchesAddress(p.remote, flow))
+    if (forced) sa.learn('forceEncapsulation', true, 'encapsulation: force', now)
+    this.#host.observe(sa)
+    for (const task of sa.tasks) task.process?.(request, sa, now)
+    for (const task of sa.tasks)
+      task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
+    const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)
+    open()
+    const ownRequest = raw.slice()
+    sa.initOctets = { own: reply, peer: ownRequest }
+    sa.trace('out', parseIke(reply), flow)
+    // a retransmitted request gets the same answer; another one with the same SPI is somebody else's or a forgery
+    sa.unprotected = (again, _message, from, at) => {
+      if (equalBytes(again, ownRequest)) sa.transmit(reply, from, at)
+      else sa.drop('init-changed')
+    }
+    return { reply, sa }
+  }
+
+  #refuse(message: IkeMessage, payload: Payload): Answered {
+    return { reply: serializeIke(this.#head(message, 0n), [payload]) }
+  }
+
+  #head({ header }: IkeMessage, responderSpi: bigint): IkeHead {
+    const { initiatorSpi } = header
+    return { initiatorSpi, responderSpi, exchange: ExchangeType.IKE_SA_INIT, flags: Flag.RESPONSE, messageId: 0 }
+  }
+
+  /** What any peer may use: which one this is shows only in IKE_AUTH, where its own list is checked again. */
+  #proposals(): readonly ProposalSpec[] {
+    if (this.#own === undefined) {
+      const texts = new Map(this.#host.peers().map(p => [p.proposals.join(' '), p.proposals]))
+      this.#own = usableProposals([...texts.values()].flatMap(list => parseProposals(list, 'ike')), this.#host.crypto)
+    }
+    return this.#own
+  }
+
+  /** RFC 7296 §2.6: a hash over nonce, address and SPI with a secret that changes, so that nothing is kept. */
+  #cookie(nonce: Uint8Array, flow: Flow, spi: bigint, now: number): Uint8Array {
+    if (now >= this.#secretUntil) {
+      this.#previous = this.#secret
+      this.#secret = this.#host.rng.bytes(32)
+      this.#secretUntil = now + COOKIE_LIFE_MS
+    }
+    return this.#hash(this.#secret, nonce, flow, spi)
+  }
+
+  #cookieFits(cookie: Uint8Array, nonce: Uint8Array, flow: Flow, spi: bigint, now: number): boolean {
+    const expected = this.#cookie(nonce, flow, spi, now)
+    if (equalBytes(cookie, expected)) return true
+    return this.#previous.length > 0 && equalBytes(cookie, this.#hash(this.#previous, nonce, flow, spi))
+  }
+
+  #hash(secret: Uint8Array, nonce: Uint8Array, { remote }: Flow, spi: bigint): Uint8Array {
+    const tail = new Uint8Array(10)
+    const view = new DataView(tail.buffer)
+    view.setBigUint64(0, spi)
+    view.setUint16(8, remote.port)
+    return this.#host.crypto.hash('sha256', secret, nonce, parseAddress(remote.address)!, tail)
+  }
+}
+
+const matchesAddress = (remote: string | undefined, flow: Flow): boolean =>
+  remote === undefined || remote === flow.remote.address || parseAddress(remote) === undefined

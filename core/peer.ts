@@ -1,0 +1,58 @@
+import type { Facts } from './contracts/facts.ts'
+import type { Machine } from './contracts/machine.ts'
+import type { PeerSettings } from './contracts/settings.ts'
+import type { PathIn, PathOut } from './contracts/strategy.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+
+const FIRST_RETRY_MS = 1_000
+const MAX_RETRY_MS = 60_000
+
+/** What the engine keeps of one configured peer between and during IKE SAs: a record with its few rules, no I/O. */
+export class Peer {
+  readonly settings: PeerSettings
+  /** All live SAs with it, newest last: several while one replaces another, or when `unique` is `keep`. */
+  readonly sas: IkeSa[] = []
+  /** Looking for a way to it. */
+  path: Machine<PathIn, PathOut> | undefined
+  /** Somebody wants it connected: reconnect when it is lost. */
+  wanted = false
+  /** Facts that outlive an SA; what its IKE SAs learn is theirs. */
+  facts: Facts = {}
+  lastError: string | undefined
+  retryAt = Infinity
+  #failures = 0
+
+  constructor(settings: PeerSettings) {
+    this.settings = settings
+  }
+
+  /** The SA that counts: established before connecting, newest first. */
+  get current(): IkeSa | undefined {
+    return this.sas.findLast(sa => sa.state === 'established') ?? this.sas.at(-1)
+  }
+
+  get state(): 'idle' | 'connecting' | 'established' | 'closing' {
+    const sa = this.current
+    if (sa === undefined) return this.path === undefined ? 'idle' : 'connecting'
+    return sa.state === 'established' ? 'established' : sa.state === 'closing' ? 'closing' : 'connecting'
+  }
+
+  succeeded(): void {
+    this.#failures = 0
+    this.retryAt = Infinity
+    this.lastError = undefined
+  }
+
+  /** Plans the next attempt, later each time; a wrong key or an unsuitable proposal does not get better by hurry. */
+  failed(why: string, now: number): void {
+    this.lastError = why
+    this.path = undefined
+    if (!this.wanted || !this.settings.reconnect) return
+    this.retryAt = now + Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures++)
+  }
+
+  remove(sa: IkeSa): void {
+    const at = this.sas.indexOf(sa)
+    if (at >= 0) this.sas.splice(at, 1)
+  }
+}

@@ -1,0 +1,55 @@
+import type { Address } from './contracts/net.ts'
+import type { PoolSettings } from './contracts/settings.ts'
+import { addressPlus, formatAddress, prefixRange } from './wire/index.ts'
+
+interface Lease {
+  readonly owner: string
+  users: number
+}
+
+/** Addresses of one pool by identity: who comes again gets the same one as long as nobody else needed it. */
+export class Pool {
+  readonly #first: Uint8Array
+  readonly #size: number
+  readonly #leases = new Map<Address, Lease>()
+  readonly #owned = new Map<string, Address>()
+  #next = 0
+
+  constructor({ prefix }: PoolSettings) {
+    const { start } = prefixRange(prefix)
+    const hostBits = (prefix.address.includes(':') ? 128 : 32) - prefix.bits
+    const whole = hostBits >= 30 ? 2 ** 30 : 2 ** hostBits
+    // the all-zeros and all-ones hosts of a real subnet stay unused
+    const margin = whole > 2 ? 1 : 0
+    this.#first = addressPlus(start, margin)!
+    this.#size = whole - 2 * margin
+  }
+
+  /** @returns undefined when all addresses are in use by others */
+  lease(owner: string): Address | undefined {
+    const before = this.#owned.get(owner)
+    if (before !== undefined) {
+      this.#leases.get(before)!.users++
+      return before
+    }
+    const address = this.#free()
+    if (address === undefined) return undefined
+    const idle = this.#leases.get(address)
+    if (idle !== undefined) this.#owned.delete(idle.owner)
+    this.#leases.set(address, { owner, users: 1 })
+    this.#owned.set(owner, address)
+    return address
+  }
+
+  /** Gives one use of the owner's address back; it stays reserved until it is needed. */
+  release(owner: string): void {
+    const lease = this.#leases.get(this.#owned.get(owner) ?? '')
+    if (lease !== undefined && lease.users > 0) lease.users--
+  }
+
+  #free(): Address | undefined {
+    if (this.#next < this.#size) return formatAddress(addressPlus(this.#first, this.#next++)!)
+    for (const [address, lease] of this.#leases) if (lease.users === 0) return address
+    return undefined
+  }
+}

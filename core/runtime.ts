@@ -1,0 +1,317 @@
+import type { DeviceState, PacketDevice } from './contracts/device.ts'
+import type { Log } from './contracts/log.ts'
+import type { Clock } from './contracts/machine.ts'
+import type { Natweave, NatweaveEvent, PeerStatus, PlanReport, Status } from './contracts/natweave.ts'
+import type { Address, Endpoint, Flow } from './contracts/net.ts'
+import type { Packet } from './contracts/packet.ts'
+import type { SaStore } from './contracts/sa-store.ts'
+import type { Transport, TransportSink } from './contracts/transport.ts'
+import type { PluginHost } from './container.ts'
+import { deviceState } from './device-state.ts'
+import type { Engine } from './engine.ts'
+import { NatweaveError, SystemError } from './errors.ts'
+import { planReports, status } from './status.ts'
+
+export interface RuntimeParts {
+  readonly engine: Engine
+  readonly transports: readonly Transport[]
+  readonly device: PacketDevice | undefined
+  readonly store: SaStore
+  readonly clock: Clock
+  readonly log: Log
+  readonly host: PluginHost
+  /** Octets of the largest inner packet. */
+  readonly mtu: number
+}
+
+/** How long `stop` waits for peers to answer their DELETE. */
+const FAREWELL_MS = 2_000
+
+/** What `connect` waits for, by peer. */
+interface Waiter {
+  readonly done: (event: NatweaveEvent) => boolean
+  readonly settle: (error?: Error) => void
+}
+
+/**
+ * The async rim of one build: opens what the plugins brought, hands the engine datagrams, packets and time, and carries
+ * out what it says. No protocol decisions here.
+ */
+export class Runtime implements Natweave {
+  readonly #parts: RuntimeParts
+  readonly #listeners = new Set<(event: NatweaveEvent) => void>()
+  readonly #waiters = new Set<Waiter>()
+  #state: 'new' | 'starting' | 'running' | 'stopping' | 'stopped' = 'new'
+  #cancelTimer: () => void = () => {}
+  #timerAt = Infinity
+  #configuring: Promise<void> = Promise.resolve()
+  #configureAgain = false
+  readonly #opened: { close(): Promise<void> }[] = []
+
+  constructor(parts: RuntimeParts) {
+    this.#parts = parts
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') throw new NatweaveError('USAGE_STATE', 'an instance is started once')
+    this.#state = 'starting'
+    const { engine, transports, device, store, host } = this.#parts
+    try {
+      await host.start()
+      await this.#open(store, () => store.open())
+      for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
+      engine.setLocals(transports.flatMap(t => t.locals()))
+      if (device !== undefined)
+        await this.#open(device, () => device.open({ packet: p => this.#fromDevice(p), failed: e => this.#broken(device.name, e) }))
+    } catch (error) {
+      await this.#closeAll()
+      this.#state = 'stopped'
+      throw error
+    }
+    this.#state = 'running'
+    engine.start(this.#now())
+    this.#arm()
+    for (const { settings } of engine.peersByName.values())
+      if (settings.start === 'connect') void this.#begin(settings.name)
+  }
+
+  async #open(part: { close(): Promise<void> }, open: () => Promise<void>): Promise<void> {
+    await open()
+    this.#opened.push(part)
+  }
+
+  #sink(): TransportSink {
+    return {
+      receive: (packet, flow) => this.#fromNetwork(packet, flow),
+      changed: () => {
+        this.#parts.engine.setLocals(this.#parts.transports.flatMap(t => t.locals()))
+        this.deviceChanged()
+      },
+      failed: error => this.#broken('transport', error),
+    }
+  }
+
+  #broken(what: string, error: Error): void {
+    this.#parts.log.error(`${what}: ${error.message}`)
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state !== 'running') return
+    this.#state = 'stopping'
+    const { engine, clock } = this.#parts
+    const up = [...engine.peersByName.values()].filter(p => p.sas.length > 0)
+    const gone = this.#wait(() => up.every(p => p.sas.length === 0))
+    for (const peer of up) engine.disconnect(peer.settings.name, this.#now())
+    this.#arm()
+    if (up.some(p => p.sas.length > 0)) {
+      const cancel = clock.schedule(this.#now() + FAREWELL_MS, () => gone.settle())
+      await gone.promise
+      cancel()
+    } else gone.settle()
+    this.#cancelTimer()
+    for (const waiter of [...this.#waiters]) waiter.settle(new NatweaveError('STOPPED', 'natweave was stopped'))
+    await this.#closeAll()
+    this.#state = 'stopped'
+  }
+
+  async #closeAll(): Promise<void> {
+    for (const part of this.#opened.splice(0).reverse())
+      await part.close().catch((error: Error) => this.#broken('closing', error))
+    await this.#parts.host.stop().catch((error: Error) => this.#broken('closing', error))
+  }
+
+  async connect(name: string): Promise<PeerStatus> {
+    const { engine } = this.#parts
+    this.#needRunning()
+    const settings = engine.settingsOf(name)
+    const wanted = Object.values(settings.children).filter(c => c.start === 'connect').length
+    const ready = (): boolean => {
+      const sa = engine.peersByName.get(name)?.current
+      return sa?.state === 'established' && sa.children.size >= wanted
+    }
+    if (!ready()) {
+      const waiting = this.#wait(event => event.peer === name && ready(), name)
+      await this.#begin(name, waiting.settle)
+      await waiting.promise
+    }
+    return this.status().peers.find(p => p.name === name)!
+  }
+
+  /** Resolves the peer's name and tells the engine to go; a failure goes to `settle`, or to the peer's next attempt. */
+  async #begin(name: string, settle?: (error: Error) => void): Promise<void> {
+    const { engine } = this.#parts
+    const settings = engine.settingsOf(name)
+    try {
+      const where = settings.remote === undefined ? undefined : await this.#locate(settings.remote, settings.remotePort)
+      if (this.#state !== 'running') return
+      engine.connect(name, where?.remote, where?.source, this.#now())
+    } catch (error) {
+      if (!(error instanceof NatweaveError)) throw error
+      engine.unreachable(name, error.code, error.message, this.#now())
+      settle?.(error)
+    }
+    this.#arm()
+  }
+
+  async #locate(host: string, port: number): Promise<{ remote: Endpoint; source: Address | undefined }> {
+    const { transports } = this.#parts
+    const failures: string[] = []
+    for (const transport of transports) {
+      for (const address of await transport.resolve(host)) {
+        const source = await transport.source(address)
+        if (source !== undefined) return { remote: { address, port }, source }
+        failures.push(`no route to ${address}`)
+      }
+    }
+    throw new SystemError('SYSTEM_UNREACHABLE', `${host}: ${failures.join(', ') || 'no transport is loaded'}`)
+  }
+
+  async disconnect(name: string): Promise<void> {
+    const { engine } = this.#parts
+    this.#needRunning()
+    engine.settingsOf(name)
+    const gone = (): boolean => engine.peersByName.get(name)!.sas.length === 0
+    const waiting = this.#wait(event => event.peer === name && gone())
+    engine.disconnect(name, this.#now())
+    this.#arm()
+    if (gone()) waiting.settle()
+    await waiting.promise
+  }
+
+  async rekey(name: string, child?: string): Promise<void> {
+    this.#needRunning()
+    const wanted = child === undefined ? 'rekeyed' : 'child-rekeyed'
+    const { engine } = this.#parts
+    engine.settingsOf(name)
+    const waiting = this.#wait(e => e.peer === name && e.type === wanted && (e.type !== 'child-rekeyed' || e.child === child), name)
+    try {
+      engine.rekey(name, child, this.#now())
+    } catch (error) {
+      waiting.settle()
+      throw error
+    }
+    this.#arm()
+    await waiting.promise
+  }
+
+  status(): Status {
+    const { engine, device, host } = this.#parts
+    return status(engine, { device: device?.name, plugins: host.names }, this.#now())
+  }
+
+  plan(name: string): readonly PlanReport[] {
+    return planReports(this.#parts.engine, name)
+  }
+
+  on(listener: (event: NatweaveEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** From the engine: an event for the application, and for whoever waits for it. */
+  event(event: NatweaveEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event)
+      } catch (error) {
+        this.#parts.log.error('a listener failed', { error: String(error) })
+      }
+    }
+    for (const waiter of [...this.#waiters]) if (waiter.done(event)) waiter.settle()
+    if (event.type === 'retry') void this.#begin(event.peer)
+    if (event.type === 'acquire') this.#acquire(event.peer, event.child)
+  }
+
+  #acquire(peer: string, child: string): void {
+    const { engine } = this.#parts
+    if (engine.peersByName.get(peer)?.state === 'established') queueMicrotask(() => this.#run(now => engine.acquire(peer, child, now)))
+    else if (engine.peersByName.get(peer)?.state === 'idle') void this.#begin(peer)
+  }
+
+  transmit(packet: Packet, flow: Flow): void {
+    for (const transport of this.#parts.transports) if (transport.carries(flow)) return transport.send(packet, flow)
+    this.#parts.engine.countDrop('no-transport')
+  }
+
+  deliver(packet: Packet): void {
+    this.#parts.device?.write(packet)
+  }
+
+  /** Brings the device to what the engine needs now; changes that come meanwhile are done together afterwards. */
+  deviceChanged(): void {
+    const { device, engine, mtu } = this.#parts
+    if (device === undefined || this.#state === 'starting') return
+    if (this.#configureAgain) return
+    this.#configureAgain = true
+    this.#configuring = this.#configuring.then(async () => {
+      this.#configureAgain = false
+      if (this.#state !== 'running') return
+      const state: DeviceState = deviceState(engine, mtu)
+      await device.configure(state).catch((error: Error) => this.#broken(device.name, error))
+    })
+  }
+
+  #fromNetwork(packet: Packet, flow: Flow): void {
+    if (this.#state !== 'running' && this.#state !== 'stopping') return
+    this.#parts.engine.inbound(packet, flow, this.#now())
+    this.#arm()
+  }
+
+  #fromDevice(packet: Packet): void {
+    if (this.#state !== 'running') return
+    this.#parts.engine.outbound(packet, this.#now())
+    this.#arm()
+  }
+
+  #run(action: (now: number) => void): void {
+    if (this.#state !== 'running') return
+    action(this.#now())
+    this.#arm()
+  }
+
+  #now(): number {
+    return this.#parts.clock.now()
+  }
+
+  /** One timer for the whole engine; one that fires too early costs a look, so it is moved only when it must be earlier. */
+  #arm(): void {
+    const due = this.#parts.engine.deadline
+    if (due >= this.#timerAt || this.#state === 'stopped') return
+    this.#cancelTimer()
+    this.#timerAt = due
+    this.#cancelTimer = this.#parts.clock.schedule(due, () => {
+      this.#timerAt = Infinity
+      this.#parts.engine.timeout(this.#now())
+      this.#arm()
+    })
+  }
+
+  /** @param failing - peer whose failure ends the wait with an error */
+  #wait(done: (event: NatweaveEvent) => boolean, failing?: string): { promise: Promise<void>; settle: (error?: Error) => void } {
+    let settle: (error?: Error) => void = () => {}
+    const promise = new Promise<void>((resolve, reject) => {
+      settle = error => {
+        this.#waiters.delete(waiter)
+        if (error === undefined) resolve()
+        else reject(error)
+      }
+      const waiter: Waiter = {
+        done: event => {
+          const failed = event.type === 'failed' || event.type === 'down' || event.type === 'child-failed'
+          if (failing !== undefined && event.peer === failing && failed) {
+            settle(new NatweaveError(event.code === 'OK' ? 'PEER_CLOSED' : event.code, `${event.peer}: ${event.why}`))
+            return false
+          }
+          return done(event)
+        },
+        settle: error => settle(error),
+      }
+      this.#waiters.add(waiter)
+    })
+    return { promise, settle }
+  }
+
+  #needRunning(): void {
+    if (this.#state !== 'running') throw new NatweaveError('USAGE_STATE', 'natweave is not running')
+  }
+}

@@ -1,0 +1,83 @@
+import type { ChildStatus, PeerStatus, PlanReport, Status } from './contracts/natweave.ts'
+import { showEndpoint } from './contracts/net.ts'
+import type { Engine } from './engine.ts'
+import type { ChildSa } from './ike/host.ts'
+import { showIdentity } from './ike/identity.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+import { showProposal } from './ike/proposal.ts'
+import { espProposal, suiteProposal } from './ike/selection.ts'
+import { showSelector } from './ike/selectors.ts'
+import type { Peer } from './peer.ts'
+
+/** Snapshots of the engine in words, for people and programs. */
+
+const NOTHING = { packetsIn: 0, octetsIn: 0, packetsOut: 0, octetsOut: 0, drops: {}, lastIn: 0, lastOut: 0 } as const
+
+export function status(
+  engine: Engine,
+  about: { readonly device: string | undefined; readonly plugins: readonly string[] },
+  now: number,
+): Status {
+  return {
+    peers: [...engine.peersByName.values()].map(peer => peerStatus(engine, peer, now)),
+    locals: engine.locals().map(showEndpoint),
+    device: about.device,
+    plugins: about.plugins,
+    drops: { ...engine.drops, ...engine.portable.drops },
+  }
+}
+
+function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {
+  const { settings, current: sa } = peer
+  const channel = sa?.channel
+  return {
+    name: settings.name,
+    state: peer.state,
+    role: sa === undefined ? undefined : sa.initiator ? 'initiator' : 'responder',
+    localId: showIdentity(settings.localId),
+    remoteId: showIdentity(sa?.remoteId ?? settings.remoteId),
+    local: sa && showEndpoint(sa.flow.local),
+    remote: sa && showEndpoint(sa.flow.remote),
+    suite: channel && showProposal(suiteProposal(channel.suite)),
+    spiInitiator: sa?.initiatorSpi.toString(16).padStart(16, '0'),
+    spiResponder: sa?.responderSpi.toString(16).padStart(16, '0'),
+    plan: sa?.plan,
+    facts: sa?.facts ?? peer.facts,
+    virtualAddresses: [...(sa?.virtual ?? []), ...(sa?.assigned ?? [])],
+    children: peer.sas.flatMap(one => [...one.children.values()].map(child => childStatus(engine, one, child, now))),
+    ageMs: sa?.state === 'established' ? now - sa.createdAt : undefined,
+    lastError: peer.lastError,
+  }
+}
+
+const spi = (value: number): string => value.toString(16).padStart(8, '0')
+
+function childStatus(engine: Engine, _sa: IkeSa, child: ChildSa, now: number): ChildStatus {
+  return {
+    id: child.id,
+    name: child.settings.name,
+    state: child.state === 'installed' ? 'installed' : 'rekeying',
+    mode: child.plan.mode,
+    encap: child.plan.encap,
+    plane: engine.planeOf(child)?.name ?? 'none',
+    suite: showProposal(espProposal(child.suite)),
+    spiIn: spi(child.inbound.spi),
+    spiOut: spi(child.outbound.spi),
+    local: child.local.map(showSelector),
+    remote: child.remote.map(showSelector),
+    counters: engine.counters(child) ?? NOTHING,
+    ageMs: now - child.createdAt,
+  }
+}
+
+export function planReports(engine: Engine, name: string): readonly PlanReport[] {
+  const settings = engine.settingsOf(name)
+  const peer = engine.peersByName.get(name)!
+  const facts = peer.current?.facts ?? peer.facts
+  return Object.values(settings.children).map(child => ({
+    peer: name,
+    child: child.name,
+    facts,
+    plans: engine.judge(settings, child, facts),
+  }))
+}
