@@ -55,7 +55,10 @@ export function publishedVectors(provider: CryptoProvider): void {
           return hex(octets)
         },
       })
-      const [one, other] = [provider.keyExchange(group, fixed(a.private)), provider.keyExchange(group, fixed(b.private))]
+      const [one, other] = [
+        provider.keyExchange(group, fixed(a.private)),
+        provider.keyExchange(group, fixed(b.private)),
+      ]
       expect(one.publicValue).toEqual(hex(a.public))
       expect(other.publicValue).toEqual(hex(b.public))
       expect(one.shared(other.publicValue)).toEqual(hex(secret))
