@@ -58,6 +58,11 @@ export interface ChildSaSpec {
   readonly id: string
   readonly peer: string
   readonly child: string
+  /**
+   * Who authenticated, where one `peer` of the configuration stands for many: its identity. SAs of two owners never have
+   * equal selectors. Absent: `peer`.
+   */
+  readonly owner?: string
   readonly plan: Plan
   readonly suite: EspSuite
   readonly inbound: EspKeys

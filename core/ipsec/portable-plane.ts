@@ -1,0 +1,313 @@
+import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { ChildCounters, ChildSaSpec, DataPlane, Drop, PlaneOutlet } from '../contracts/data-plane.ts'
+import type { Rng } from '../contracts/machine.ts'
+import { type Flow, sameFlow } from '../contracts/net.ts'
+import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../contracts/packet.ts'
+import type { Selector } from '../contracts/strategy.ts'
+import { UsageError } from '../errors.ts'
+import {
+  buildTooBig,
+  DONT_FRAGMENT,
+  Esp,
+  espSequence,
+  espSpi,
+  getU16,
+  IpProtocol,
+  Ipv4,
+  newIpInfo,
+  readIp,
+} from '../wire/index.ts'
+import { InstalledSa } from './child-sa.ts'
+import { stripTrailer } from './esp.ts'
+import { SelectorPair } from './selector.ts'
+import { mayAcquire, Spd, type Trap } from './spd.ts'
+import { refusesSuite } from './transforms.ts'
+
+export interface PortablePlaneOptions {
+  /** Largest inner packet sent without a word, octets; the device's MTU. 1400 unless told. */
+  readonly mtu?: number
+}
+
+const DEFAULT_MTU = 1400
+/** Least MTU that a "too big" may ask for, RFC 1122 §3.3.3 and RFC 8200 §5: below it packets go out whole. */
+const LEAST_MTU_V4 = 576
+const LEAST_MTU_V6 = 1280
+
+/**
+ * Child SAs in-process, on any transport, with any strategy: the data plane that carries everything. One packet is
+ * copied once on each way, into a buffer of the plane's own, and worked on in place.
+ */
+export class PortablePlane implements DataPlane {
+  readonly name = 'portable'
+  /** Packets that belonged to no SA, by reason. */
+  readonly drops: Partial<Record<Drop, number>> = {}
+  readonly #crypto: CryptoProvider
+  readonly #rng: Rng
+  readonly #outlet: PlaneOutlet
+  readonly #sas = new Map<string, InstalledSa>()
+  readonly #bySpi = new Map<number, InstalledSa>()
+  /** Those whose encapsulation changes packets, so that their SPI shows only after unwrapping. */
+  readonly #wrapped = new Set<InstalledSa>()
+  readonly #spd = new Spd<InstalledSa>()
+  readonly #out = newPacket()
+  readonly #in = newPacket()
+  readonly #info = newIpInfo()
+  #mtu: number
+  #deadline = Number.POSITIVE_INFINITY
+
+  constructor(crypto: CryptoProvider, rng: Rng, outlet: PlaneOutlet, options: PortablePlaneOptions = {}) {
+    this.#crypto = crypto
+    this.#rng = rng
+    this.#outlet = outlet
+    this.#mtu = options.mtu ?? DEFAULT_MTU
+  }
+
+  /** When `timeout` is next due, monotonic ms; may be early. */
+  get deadline(): number {
+    return this.#deadline
+  }
+
+  get mtu(): number {
+    return this.#mtu
+  }
+
+  /** Octets of the largest inner packet; larger ones that must not be fragmented are answered with "too big". */
+  set mtu(octets: number) {
+    this.#mtu = octets
+  }
+
+  refuses(spec: ChildSaSpec): string | undefined {
+    if (this.#sas.has(spec.id)) return `Child SA ${spec.id} is installed`
+    if (this.#bySpi.has(spec.inbound.spi)) return `inbound SPI ${hex(spec.inbound.spi)} is in use`
+    const suite =
+      refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
+    return suite ?? this.#spd.conflict(new SelectorPair(spec.local, spec.remote), owner(spec))
+  }
+
+  /**
+   * @throws UsageError USAGE_POLICY_CONFLICT when the selectors are those of another owner's SA; USAGE_SA_REFUSED for
+   * anything else that `refuses` names
+   */
+  install(spec: ChildSaSpec, options: { readonly outbound: boolean }, now: number): void {
+    const conflict = this.#spd.conflict(new SelectorPair(spec.local, spec.remote), owner(spec))
+    if (conflict !== undefined) throw new UsageError('USAGE_POLICY_CONFLICT', `${spec.id}: ${conflict}`)
+    const refusal = this.refuses(spec)
+    if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
+    const sa = new InstalledSa(spec, this.#crypto, this.#rng, now)
+    this.#sas.set(spec.id, sa)
+    this.#bySpi.set(spec.inbound.spi, sa)
+    if (spec.encap.unwrap !== undefined) this.#wrapped.add(sa)
+    this.#spd.claim(sa.selectors, owner(spec))
+    if (options.outbound) this.#spd.add(sa.selectors, sa)
+    this.#deadline = Math.min(this.#deadline, sa.deadline)
+  }
+
+  activate(id: string): void {
+    const sa = this.#sas.get(id)
+    if (sa !== undefined) this.#spd.add(sa.selectors, sa)
+  }
+
+  move(id: string, flow: Flow): void {
+    this.#sas.get(id)?.move(flow)
+  }
+
+  remove(id: string): void {
+    const sa = this.#sas.get(id)
+    if (sa === undefined) return
+    this.#sas.delete(id)
+    this.#bySpi.delete(sa.spec.inbound.spi)
+    this.#wrapped.delete(sa)
+    this.#spd.remove(sa)
+    this.#spd.release(sa.selectors)
+    sa.destroy()
+  }
+
+  counters(id: string): ChildCounters | undefined {
+    return this.#sas.get(id)?.counters()
+  }
+
+  /** Where packets of an SA go now; moves with the peer. */
+  flow(id: string): Flow | undefined {
+    return this.#sas.get(id)?.flow
+  }
+
+  /** Traffic with these selectors is to be protected: until an SA covers it, it is dropped and an 'acquire' said. */
+  trap(peer: string, child: string, local: readonly Selector[], remote: readonly Selector[]): void {
+    this.#spd.trap(new SelectorPair(local, remote), peer, child)
+  }
+
+  untrap(peer: string, child: string): void {
+    this.#spd.untrap(peer, child)
+  }
+
+  /**
+   * Outer packets above `mtu` octets do not get through on this SA's path; inner ones that would become larger are
+   * answered with "too big". Only from a trustworthy source: a forged one would throttle the SA.
+   *
+   * @param mtu - undefined: nothing is known any more
+   */
+  packetTooBig(id: string, mtu: number | undefined): void {
+    this.#sas.get(id)?.setPathMtu(mtu)
+  }
+
+  /** Counts a packet that belongs to no SA, such as one that `inbound` did not want and nobody else either. */
+  count(reason: Drop): void {
+    this.drops[reason] = (this.drops[reason] ?? 0) + 1
+  }
+
+  /** Says which SAs met a limit of time. */
+  timeout(now: number): void {
+    if (now < this.#deadline) return
+    for (const sa of [...this.#sas.values()]) this.#checkLimits(sa, now)
+    this.#deadline = Math.min(Number.POSITIVE_INFINITY, ...[...this.#sas.values()].map(sa => sa.deadline))
+  }
+
+  /** An inner IP packet from the device, to be protected; it is left as it was. */
+  outbound(packet: Packet, now: number): void {
+    const info = this.#info
+    const malformed = readIp(packet.bytes, packet.start, packet.end, info) !== undefined
+    const policy = malformed ? undefined : this.#spd.lookup(packet.bytes, info)
+    const sa = policy?.senders.at(-1)
+    if (sa !== undefined) {
+      const failure = this.#send(sa, packet, now)
+      if (failure !== undefined) sa.drop(failure)
+      this.#checkLimits(sa, now)
+    } else if (policy?.trap !== undefined) {
+      this.count('no-sa')
+      this.#acquire(policy.trap, packet, now)
+    } else this.count(malformed ? 'inner-malformed' : 'no-policy')
+  }
+
+  /** @param packet - already read into `#info` */
+  #send(sa: InstalledSa, packet: Packet, now: number): Drop | undefined {
+    const length = this.#info.end - packet.start
+    if (length > Math.min(this.#mtu, sa.innerMtu) && this.#tooBig(sa, packet, length)) return 'too-big'
+    this.#checkLimits(sa, now)
+    if (sa.expired) return 'hard-lifetime'
+    const out = this.#out
+    if (!load(out, packet)) return 'too-big'
+    out.end = HEADROOM + length
+    const failure = sa.spec.mode.encode(out) ?? sa.sealer.seal(out)
+    if (failure !== undefined) return failure
+    sa.spec.encap.wrap?.(out)
+    sa.sent(length, now)
+    this.#outlet.transmit(out, sa.flow)
+    return undefined
+  }
+
+  /**
+   * What a transport received and what is no IKE.
+   *
+   * @param packet - from the SPI on, or as the encapsulation left it; left as it was unless the encapsulation unwraps
+   * @returns false when it belongs to no SA here; that is not counted, since somebody else may claim it
+   */
+  inbound(packet: Packet, flow: Flow, now: number): boolean {
+    const sa = this.#find(packet, flow)
+    if (sa === undefined) return false
+    const failure = this.#receive(sa, packet, flow, now)
+    if (failure !== undefined) sa.drop(failure)
+    this.#checkLimits(sa, now)
+    return true
+  }
+
+  #receive(sa: InstalledSa, packet: Packet, flow: Flow, now: number): Drop | undefined {
+    this.#checkLimits(sa, now)
+    if (sa.expired) return 'hard-lifetime'
+    const sequence = sa.window.check(espSequence(packet.bytes, packet.start))
+    if (sequence < 0) return 'replay'
+    const into = this.#in
+    if (!load(into, packet)) return 'too-big'
+    const forged = sa.opener.open(into, sequence)
+    if (forged !== undefined) return forged
+
+    const newest = sa.window.update(sequence)
+    const first = sa.received(now)
+    if (first) this.#outlet.event({ type: 'first-inbound', id: sa.spec.id })
+    if (newest && flow !== sa.flow) this.#follow(sa, flow)
+
+    const failure = this.#decode(sa, into, flow)
+    if (failure !== undefined) return failure
+    sa.delivered(into.end - into.start)
+    this.#outlet.deliver(into)
+    return undefined
+  }
+
+  #decode(sa: InstalledSa, packet: Packet, flow: Flow): Drop | undefined {
+    const padding = stripTrailer(packet)
+    if (padding !== undefined) return padding
+    if (packet.nextHeader === IpProtocol.IPV6_NO_NXT) return 'dummy'
+    const failure = sa.spec.mode.decode(packet, flow)
+    if (failure !== undefined) return failure
+    const info = this.#info
+    if (readIp(packet.bytes, packet.start, packet.end, info) !== undefined) return 'inner-malformed'
+    packet.end = info.end
+    return sa.selectors.matchesInbound(packet.bytes, info) ? undefined : 'selector'
+  }
+
+  #find(packet: Packet, flow: Flow): InstalledSa | undefined {
+    const sa = this.#bySpiOf(packet)
+    if (sa !== undefined && sa.spec.encap.unwrap === undefined) return sa
+    for (const candidate of this.#wrapped) {
+      const { protocol, local } = candidate.flow
+      if (protocol !== flow.protocol || local.port !== flow.local.port || local.address !== flow.local.address) continue
+      if (candidate.spec.encap.unwrap!(packet) !== undefined) continue
+      return this.#bySpiOf(packet)
+    }
+    return undefined
+  }
+
+  #bySpiOf({ bytes, start, end }: Packet): InstalledSa | undefined {
+    return end - start < Esp.HEADER ? undefined : this.#bySpi.get(espSpi(bytes, start))
+  }
+
+  /** RFC 7296 §2.23: the other end's address follows its authenticated packets, never back to an older one. */
+  #follow(sa: InstalledSa, flow: Flow): void {
+    if (!sa.spec.follow || flow.protocol !== sa.flow.protocol || sameFlow(flow, sa.flow)) return
+    sa.move(flow)
+    this.#outlet.event({ type: 'peer-moved', id: sa.spec.id, flow })
+  }
+
+  #acquire(trap: Trap, packet: Packet, now: number): void {
+    if (!mayAcquire(trap, now)) return
+    const { peer, child } = trap
+    this.#outlet.event({ type: 'acquire', peer, child, packet: octets(packet).slice() })
+  }
+
+  /** Answers a packet that must not be fragmented, in the name of its destination. @returns false: it may go all the same */
+  #tooBig(sa: InstalledSa, { bytes, start, end }: Packet, length: number): boolean {
+    const { version, destinationAt, addressLength } = this.#info
+    if (version === 4 && (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) === 0) return false
+    const mtu = Math.max(Math.min(this.#mtu, sa.innerMtu), version === 4 ? LEAST_MTU_V4 : LEAST_MTU_V6)
+    if (length <= mtu) return false
+    const destination = bytes.subarray(destinationAt, destinationAt + addressLength)
+    const answer = buildTooBig(destination, bytes, start, end, mtu)
+    if (answer === undefined) return true
+    this.#outlet.deliver({ ...this.#in, bytes: answer, start: 0, end: answer.length })
+    return true
+  }
+
+  #checkLimits(sa: InstalledSa, now: number): void {
+    for (let said = sa.expiry(now); said !== undefined; said = sa.expiry(now))
+      this.#outlet.event({ type: said, id: sa.spec.id })
+  }
+}
+
+/** Copies a packet to HEADROOM of the plane's own. @returns false when it is larger than IP allows */
+function load(into: Packet, from: Packet): boolean {
+  const length = from.end - from.start
+  if (HEADROOM + length + TAILROOM > into.bytes.length) return false
+  into.bytes.set(from.bytes.subarray(from.start, from.end), HEADROOM)
+  into.start = HEADROOM
+  into.end = HEADROOM + length
+  into.nextHeader = from.nextHeader
+  into.tos = from.tos
+  into.ttl = from.ttl
+  into.df = from.df
+  into.id = from.id
+  into.flowLabel = from.flowLabel
+  return true
+}
+
+const owner = (spec: ChildSaSpec): string => spec.owner ?? spec.peer
+
+const hex = (spi: number): string => spi.toString(16).padStart(8, '0')

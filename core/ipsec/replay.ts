@@ -1,0 +1,80 @@
+const WORD = 32
+const HALF = 0x1_0000_0000
+
+/**
+ * Anti-replay window of one inbound SA: the ring bitmap of RFC 6479, with the inference of the high half of extended
+ * sequence numbers (RFC 4303 Appendix A). Sequence numbers are plain numbers up to 2^53 - 1; an SA that counts further
+ * has long met its lifetime.
+ */
+export class ReplayWindow {
+  readonly #size: number
+  readonly #esn: boolean
+  readonly #ring: Uint32Array
+  #top = 0
+
+  /**
+   * @param size - packets, at least 1; a number this many behind the newest is too old
+   * @param esn - whether the wire carries the low half of 64-bit numbers
+   */
+  constructor(size: number, esn: boolean) {
+    this.#size = size
+    this.#esn = esn
+    // one word more than the window needs: the word of the newest number is in use only up to its bit
+    let words = 2
+    while ((words - 1) * WORD < size) words *= 2
+    this.#ring = new Uint32Array(words)
+  }
+
+  /** Highest number accepted so far; 0 for none. */
+  get top(): number {
+    return this.#top
+  }
+
+  /**
+   * Looks only; a forged packet must not move the window.
+   *
+   * @param low - the 32 bits on the wire
+   * @returns the whole sequence number, to be authenticated; -1 for a replayed or too old one
+   */
+  check(low: number): number {
+    const sequence = this.#esn ? this.#infer(low) : low
+    if (sequence <= 0 || sequence > Number.MAX_SAFE_INTEGER) return -1
+    if (sequence > this.#top) return sequence
+    if (this.#top - sequence >= this.#size) return -1
+    return (this.#ring[this.#index(sequence)]! & bit(sequence)) === 0 ? sequence : -1
+  }
+
+  /**
+   * Records a number that `check` returned, after its packet authenticated.
+   *
+   * @returns true when it is newer than all before
+   */
+  update(sequence: number): boolean {
+    const newest = sequence > this.#top
+    if (newest) {
+      const from = Math.floor(this.#top / WORD)
+      // a jump of a whole ring or more clears every word once
+      const words = Math.min(Math.floor(sequence / WORD) - from, this.#ring.length)
+      for (let i = 1; i <= words; i++) this.#ring[(from + i) % this.#ring.length] = 0
+      this.#top = sequence
+    }
+    this.#ring[this.#index(sequence)]! |= bit(sequence)
+    return newest
+  }
+
+  #index(sequence: number): number {
+    return Math.floor(sequence / WORD) % this.#ring.length
+  }
+
+  /** RFC 4303 Appendix A2.1: the high half that puts `low` into the window, or ahead of it. */
+  #infer(low: number): number {
+    const topLow = this.#top % HALF
+    const high = this.#top - topLow
+    const bottom = topLow - this.#size + 1
+    if (bottom >= 0) return low >= bottom ? high + low : high + HALF + low
+    // the window spans the wrap of the low half: what is near the top of it belongs to the half before
+    return low >= bottom + HALF ? high - HALF + low : high + low
+  }
+}
+
+const bit = (sequence: number): number => 1 << (sequence % WORD)

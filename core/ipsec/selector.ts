@@ -1,0 +1,110 @@
+import type { Selector } from '../contracts/strategy.ts'
+import { addressBytes, getU32, type IpInfo } from '../wire/index.ts'
+
+/** Which packets a Child SA may carry: its traffic selectors (RFC 4301 §4.4.1, RFC 7296 §3.13) in a form fast to match. */
+
+const ALL_PORTS = 65_535
+
+interface Range {
+  readonly version: 4 | 6
+  /** First and last address as 32-bit words, most significant first. */
+  readonly start: readonly number[]
+  readonly end: readonly number[]
+  /** 0 for any. */
+  readonly protocol: number
+  readonly startPort: number
+  readonly endPort: number
+}
+
+/** Both sides of an SA's selectors; any of the one may talk to any of the other. */
+export class SelectorPair {
+  readonly #local: readonly Range[]
+  readonly #remote: readonly Range[]
+  /** Equal for pairs that match the same packets by the same selectors, in whatever order they were given. */
+  readonly key: string
+  /** How much it matches, as a logarithm; a lower one is more specific. */
+  readonly breadth: number
+
+  /** @throws UsageError USAGE_ADDRESS for text that is no address */
+  constructor(local: readonly Selector[], remote: readonly Selector[]) {
+    this.#local = local.map(compile)
+    this.#remote = remote.map(compile)
+    this.key = `${sideKey(local)} = ${sideKey(remote)}`
+    this.breadth = Math.max(...this.#local.map(breadth)) + Math.max(...this.#remote.map(breadth))
+  }
+
+  /** @param info - of the inner packet in `bytes` */
+  matchesOutbound(bytes: Uint8Array, info: IpInfo): boolean {
+    return (
+      some(this.#local, bytes, info, info.sourceAt, info.sourcePort) &&
+      some(this.#remote, bytes, info, info.destinationAt, info.destinationPort)
+    )
+  }
+
+  matchesInbound(bytes: Uint8Array, info: IpInfo): boolean {
+    return (
+      some(this.#remote, bytes, info, info.sourceAt, info.sourcePort) &&
+      some(this.#local, bytes, info, info.destinationAt, info.destinationPort)
+    )
+  }
+}
+
+function some(ranges: readonly Range[], bytes: Uint8Array, info: IpInfo, addressAt: number, port: number): boolean {
+  for (let i = 0; i < ranges.length; i++) {
+    const range = ranges[i]!
+    if (range.version !== info.version) continue
+    if (range.protocol !== 0 && range.protocol !== info.protocol) continue
+    if (hasPort(range, port) && hasAddress(range, bytes, addressAt)) return true
+  }
+  return false
+}
+
+/**
+ * Ports that cannot be seen (later fragments, protocols without any) fit only selectors for all of them, or OPAQUE ones,
+ * which RFC 7296 §3.13.1 writes as 65535 to 0.
+ */
+function hasPort({ startPort, endPort }: Range, port: number): boolean {
+  if (startPort === 0 && endPort === ALL_PORTS) return true
+  return port < 0 ? startPort === ALL_PORTS && endPort === 0 : port >= startPort && port <= endPort
+}
+
+function hasAddress({ start, end }: Range, bytes: Uint8Array, at: number): boolean {
+  // as long as the words equal those of a bound, the next ones decide
+  let atStart = true
+  let atEnd = true
+  for (let i = 0; i < start.length && (atStart || atEnd); i++) {
+    const word = getU32(bytes, at + 4 * i)
+    if ((atStart && word < start[i]!) || (atEnd && word > end[i]!)) return false
+    atStart = atStart && word === start[i]
+    atEnd = atEnd && word === end[i]
+  }
+  return true
+}
+
+const compile = (selector: Selector): Range => ({
+  version: selector.family,
+  start: words(selector.start),
+  end: words(selector.end),
+  protocol: selector.protocol,
+  startPort: selector.startPort,
+  endPort: selector.endPort,
+})
+
+function words(address: string): number[] {
+  const octets = addressBytes(address)
+  return Array.from({ length: octets.length / 4 }, (_, i) => getU32(octets, 4 * i))
+}
+
+const sideKey = (side: readonly Selector[]): string =>
+  side
+    .map(s => `${s.start}-${s.end}[${s.protocol}/${s.startPort}-${s.endPort}]`)
+    .sort()
+    .join(',')
+
+/** Bits left free: of the address (out of 128, so that families compare), the protocol and the port. */
+function breadth({ start, end, protocol, startPort, endPort }: Range): number {
+  const size = end.reduce((sum, word, i) => sum * 0x1_0000_0000 + word - start[i]!, 0) + 1
+  const addressBits = Math.log2(Math.max(1, size)) * (4 / start.length)
+  const portBits = endPort >= startPort ? Math.log2(endPort - startPort + 1) : 0
+  return addressBits + (protocol === 0 ? 8 : 0) + portBits
+}
