@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs'
+
+/** An IPv4 packet of a capture file. Bytes are views of the file's; `data` may be cut short by the snap length. */
+export interface Captured {
+  /** Seconds since the epoch. */
+  readonly at: number
+  readonly src: string
+  readonly dst: string
+  readonly protocol: number
+  /** UDP ports, 0 for anything else. */
+  readonly srcPort: number
+  readonly dstPort: number
+  /** What is in the UDP datagram, or in the IP packet if it is another protocol. */
+  readonly data: Buffer
+}
+
+/** Reads an Ethernet capture file in the classic format. @returns its IPv4 packets, and the count of other frames but ARP */
+export function readCapture(file: string): { packets: Captured[]; others: number } {
+  const b = readFileSync(file)
+  if (b.readUInt32LE(0) !== 0xa1b2c3d4 || b.readUInt32LE(20) !== 1) throw new Error(`${file}: not an Ethernet capture`)
+  const packets: Captured[] = []
+  let others = 0
+  for (let o = 24; o + 16 <= b.length; ) {
+    const length = b.readUInt32LE(o + 8)
+    const frame = b.subarray(o + 16, o + 16 + length)
+    const at = b.readUInt32LE(o) + b.readUInt32LE(o + 4) / 1e6
+    o += 16 + length
+    const type = frame.readUInt16BE(12)
+    if (type === 0x0800) packets.push(ipv4(frame.subarray(14), at))
+    else if (type !== 0x0806) others++
+  }
+  return { packets, others }
+}
+
+function ipv4(p: Buffer, at: number): Captured {
+  const header = ((p[0] ?? 0) & 15) * 4
+  const address = (o: number) => p.subarray(o, o + 4).join('.')
+  const protocol = p[9] ?? 0
+  // a later fragment has no UDP header; it counts as not UDP, because nothing in the lab should fragment
+  const udp = protocol === 17 && (p.readUInt16BE(6) & 0x1fff) === 0
+  return {
+    at,
+    src: address(12),
+    dst: address(16),
+    protocol,
+    srcPort: udp ? p.readUInt16BE(header) : 0,
+    dstPort: udp ? p.readUInt16BE(header + 2) : 0,
+    data: p.subarray(udp ? header + 8 : header),
+  }
+}
+
+/** What a capture on the public segment shows. */
+export interface Seen {
+  /** ESP in UDP: SPI in hex → sequence numbers in order of appearance. */
+  readonly esp: ReadonlyMap<string, readonly number[]>
+  readonly ike: number
+  readonly keepalives: number
+  /** Everything that is none of the above, in words; the first few. */
+  readonly clear: readonly string[]
+  readonly clearCount: number
+}
+
+/** 16 octets in the payload of every ping and probe: must not be seen outside the tunnel, whatever is around it. */
+export const MARKER = 'natweave-inside!'
+
+/**
+ * Sorts a capture of the public segment. Only IKE, ESP in UDP and NAT-keepalives may be there: anything else counts as
+ * clear, and so does a packet of any kind with the marker of our own traffic in it.
+ */
+export function inspect(file: string): Seen {
+  const esp = new Map<string, number[]>()
+  const { packets, others } = readCapture(file)
+  const clear: string[] = others > 0 ? [`${others} frames that are not IPv4`] : []
+  let [ike, keepalives, clearCount] = [0, 0, others]
+  for (const packet of packets) {
+    const kind = packet.data.includes(MARKER) ? 'clear' : classify(packet)
+    if (kind === 'ike') ike++
+    else if (kind === 'keepalive') keepalives++
+    else if (kind === 'esp') {
+      const spi = packet.data.toString('hex', 0, 4)
+      const numbers = esp.get(spi)
+      if (numbers === undefined) esp.set(spi, [packet.data.readUInt32BE(4)])
+      else numbers.push(packet.data.readUInt32BE(4))
+    } else if (clearCount++ < 3) clear.push(describe(packet))
+  }
+  return { esp, ike, keepalives, clear, clearCount }
+}
+
+const NON_ESP_MARKER = 0
+
+/** RFC 3948 §2: what a datagram on port 4500 is. On port 500 it can only be IKE. */
+function classify({ protocol, srcPort, dstPort, data }: Captured): 'ike' | 'esp' | 'keepalive' | 'clear' {
+  const ports = [srcPort, dstPort]
+  if (protocol !== 17) return 'clear'
+  if (ports.includes(4500)) {
+    if (data[0] === 0xff && data.length <= 18) return 'keepalive' // Ethernet pads the frame to 60 octets
+    if (data.length < 8) return 'clear'
+    if (data.readUInt32BE(0) !== NON_ESP_MARKER) return 'esp'
+    return isIke(data.subarray(4)) ? 'ike' : 'clear'
+  }
+  return ports.includes(500) && isIke(data) ? 'ike' : 'clear'
+}
+
+/** Major version 2 and an exchange type of IKEv2, RFC 7296 §3.1. */
+const isIke = (data: Buffer): boolean => data.length >= 28 && (data[17] ?? 0) >> 4 === 2 && (data[18] ?? 0) >= 34
+
+const describe = ({ src, srcPort, dst, dstPort, protocol }: Captured): string =>
+  `${protocol === 17 ? `UDP ${src}:${srcPort} → ${dst}:${dstPort}` : `protocol ${protocol} ${src} → ${dst}`}`

@@ -1,0 +1,146 @@
+import { existsSync, readFileSync } from 'node:fs'
+import type { ChildStatus, PeerStatus, Status } from '../../core/contracts/natweave.ts'
+import { type Host, type Lab, last } from './lab.ts'
+import { IDENTITY, type KeyLine, type Party, PSK, type SaView, type TunnelConfig } from './party.ts'
+import { type Background, run, until } from './process.ts'
+
+const CLI = new URL('../../core/cli/main.ts', import.meta.url).pathname
+
+/** How the command is run: the sources through tsx, or what NATWEAVE_CLI names, e.g. the built dist/core/cli/main.js. */
+const COMMAND =
+  process.env.NATWEAVE_CLI === undefined
+    ? [process.execPath, '--import', import.meta.resolve('tsx'), CLI]
+    : [process.execPath, process.env.NATWEAVE_CLI]
+
+/** Whether there is a command to test at all. */
+export const natweaveExists = (): boolean => existsSync(process.env.NATWEAVE_CLI ?? CLI)
+
+/** `natweave up` in a lab host, used as its users do: by a configuration file and the commands that talk to it. */
+export class NatweaveProcess implements Party {
+  readonly product = 'natweave'
+  readonly host: Host
+  readonly device = 'natweave0'
+  readonly deleteChild = undefined
+  readonly #lab: Lab
+  readonly #config: TunnelConfig
+  #process: Background | undefined
+
+  constructor(lab: Lab, host: Host, config: TunnelConfig) {
+    this.#lab = lab
+    this.host = host
+    this.#config = config
+  }
+
+  async start(): Promise<void> {
+    const config = this.#lab.write(this.host, 'natweave.yaml', natweaveYaml(this.#config, this.device))
+    const keylog = this.#lab.file(this.host, 'keys.jsonl')
+    const argv = [...COMMAND, 'up', '--config', config, '--json', '--socket', this.#socket, '--keylog', keylog]
+    const process = this.#lab.spawn(this.host, 'natweave', argv)
+    this.#process = process
+    await until(`natweave on ${this.host}`, 20_000, async () => {
+      if (!process.alive) throw new Error(`natweave on ${this.host} ended: ${last(process.log())}`)
+      return existsSync(this.#socket) && (await this.#ask('status', '--json')).code === 0
+    })
+  }
+
+  async connect(): Promise<void> {
+    await this.#command('connect', 'tunnel')
+  }
+
+  async sas(): Promise<readonly SaView[]> {
+    const status = JSON.parse(await this.#command('status', '--json')) as Status
+    return status.peers.flatMap(peer =>
+      peer.children.filter(child => child.state !== 'connecting').map(child => view(peer, child)),
+    )
+  }
+
+  async rekeyIke(): Promise<void> {
+    await this.#command('rekey', 'tunnel')
+  }
+
+  async rekeyChild(): Promise<void> {
+    await this.#command('rekey', 'tunnel', '--child', 'lan')
+  }
+
+  async disconnect(): Promise<void> {
+    await this.#command('disconnect', 'tunnel')
+  }
+
+  freeze(): void {
+    this.#process?.signal('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.#process?.signal('SIGCONT')
+  }
+
+  async keys(): Promise<readonly KeyLine[]> {
+    const file = this.#lab.file(this.host, 'keys.jsonl')
+    if (!existsSync(file)) return []
+    const lines = readFileSync(file, 'utf8').split('\n')
+    return lines.filter(line => line !== '').map(line => JSON.parse(line) as KeyLine)
+  }
+
+  async stop(): Promise<void> {
+    await this.#process?.stop()
+  }
+
+  get #socket(): string {
+    return this.#lab.file(this.host, 'natweave.sock')
+  }
+
+  async #command(...args: readonly string[]): Promise<string> {
+    const done = await this.#ask(...args)
+    if (done.code !== 0) throw new Error(`natweave ${args[0]} on ${this.host}: ${last(done.stderr, done.stdout)}`)
+    return done.stdout
+  }
+
+  #ask(...args: readonly string[]) {
+    return run([...COMMAND, ...args, '--socket', this.#socket])
+  }
+}
+
+function view(peer: PeerStatus, child: ChildStatus): SaView {
+  return {
+    ikeSuite: peer.suite ?? '',
+    spiInitiator: peer.spiInitiator ?? '',
+    spiResponder: peer.spiResponder ?? '',
+    mode: child.mode,
+    cipher: child.suite,
+    encapsulated: child.encap === 'udp-encap',
+    spiIn: child.spiIn,
+    spiOut: child.spiOut,
+    packetsIn: child.counters.packetsIn,
+    packetsOut: child.counters.packetsOut,
+    virtualAddress: peer.virtualAddresses[0],
+  }
+}
+
+/** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
+function natweaveYaml(config: TunnelConfig, device: string): string {
+  const initiator = config.role === 'initiator'
+  const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+  return JSON.stringify({
+    plugins: {
+      udp: {},
+      tun: { name: device },
+      'udp-encap': {},
+    },
+    ...(initiator ? {} : { pools: { rw: { prefix: '10.9.0.0/24' } } }),
+    peers: {
+      tunnel: {
+        ...(initiator ? { remote: config.gateway, requestAddresses: [4] } : { pool: 'rw' }),
+        localId: mine,
+        remoteId: theirs,
+        psk: PSK,
+        proposals: [config.ike],
+        encapsulation: config.forceEncapsulation ? 'force' : 'auto',
+        dpd: `${config.dpdSeconds}s`,
+        start: 'wait',
+        children: {
+          lan: { [initiator ? 'remoteTs' : 'localTs']: ['10.3.0.0/24'], proposals: [config.esp], mode: 'tunnel' },
+        },
+      },
+    },
+  })
+}

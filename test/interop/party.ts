@@ -1,0 +1,87 @@
+import type { Host } from './lab.ts'
+
+export type Product = 'natweave' | 'strongSwan'
+
+/** What both ends of a case are told, in words that fit every implementation. */
+export interface TunnelConfig {
+  readonly role: 'initiator' | 'responder'
+  /** Keyword notation with the key exchange: `aes128-sha256-x25519`. */
+  readonly ike: string
+  /** Keyword notation: `aes128gcm16`; a key exchange at the end (`-x25519`) makes rekeys use it. */
+  readonly esp: string
+  /** Address of the responder. */
+  readonly gateway: string
+  /** Seconds of silence before the peer is asked whether it lives; 0 for never. */
+  readonly dpdSeconds: number
+  /** UDP encapsulation even where no NAT is found. strongSwan's user-space ESP knows nothing else. */
+  readonly forceEncapsulation: boolean
+}
+
+export const PSK = "natweave interop's shared secret"
+export const IDENTITY = { initiator: 'alice@lab.test', responder: 'moon@lab.test' } as const
+
+/** A pair of SAs as one end sees it. */
+export interface SaView {
+  readonly ikeSuite: string
+  readonly spiInitiator: string
+  readonly spiResponder: string
+  readonly mode: string
+  /** Keyword notation without key exchange: `aes128gcm16`, `aes256-sha256`. */
+  readonly cipher: string
+  /** ESP goes in UDP. */
+  readonly encapsulated: boolean
+  readonly spiIn: string
+  readonly spiOut: string
+  readonly packetsIn: number
+  readonly packetsOut: number
+  readonly virtualAddress: string | undefined
+}
+
+/** One line of a key log, see KEYLOG.md: algorithms by the names of Wireshark's tables, everything else hex. */
+export type KeyLine =
+  | {
+      readonly type: 'ike'
+      readonly spii: string
+      readonly spir: string
+      readonly sk_ei: string
+      readonly sk_er: string
+      readonly encr: string
+      readonly sk_ai: string
+      readonly sk_ar: string
+      readonly integ: string
+    }
+  | {
+      readonly type: 'esp'
+      readonly src: string
+      readonly dst: string
+      readonly spi: string
+      readonly encr: string
+      readonly encrKey: string
+      readonly integ: string
+      readonly integKey: string
+    }
+
+/** One end of a tunnel. */
+export interface Party {
+  readonly product: Product
+  readonly host: Host
+  /** Name of its TUN device. */
+  readonly device: string
+  start(): Promise<void>
+  /** Brings the tunnel up. @throws with the implementation's reason */
+  connect(): Promise<void>
+  /** Installed pairs of SAs; during a rekey there may be two. */
+  sas(): Promise<readonly SaView[]>
+  rekeyIke(): Promise<void>
+  rekeyChild(): Promise<void>
+  /** Ends the tunnel with a DELETE of the IKE SA. */
+  disconnect(): Promise<void>
+  /** Ends the Child SA alone with a DELETE; undefined: the implementation has no command for it. */
+  readonly deleteChild: (() => Promise<void>) | undefined
+  /** Falls silent without a word, as if its machine had lost its network; `thaw` ends that. */
+  freeze(): void
+  thaw(): void
+  /** All keys so far. */
+  keys(): Promise<readonly KeyLine[]>
+  stop(): Promise<void>
+}

@@ -1,0 +1,129 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import type { Case } from './case.ts'
+import { cases as traffic } from './cases/traffic.ts'
+import { defaultPrefix, Lab } from './lab.ts'
+import { natweaveExists } from './natweave.ts'
+import { obstacle } from './preflight.ts'
+
+const HELP = `Runs natweave and strongSwan against each other through real NATs, in network namespaces. Needs root.
+
+  npm run interop -- [--only PATTERN] [--list] [--json] [--keep] [--help]
+
+  --only PATTERN  only the cases whose name matches this regular expression
+  --list          print their names and end
+  --json          one JSON object for each case, and one for the sum
+  --keep          leave the last network up, to look at: test/interop/lab/lab status
+
+Exit status: 0 all passed, 1 some failed, 2 could not run. LAB_PREFIX names the namespaces and the state directory
+(\${TMPDIR:-/var/tmp}/PREFIX); files of failed cases are kept beside it, in PREFIX-failed.
+`
+
+const all: readonly Case[] = [...traffic]
+
+interface Outcome {
+  readonly case: string
+  readonly ok: boolean
+  readonly seconds: number
+  readonly facts: readonly string[]
+  readonly error?: string
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', default: '' },
+      list: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    process.stdout.write(HELP)
+    return 0
+  }
+  const pattern = new RegExp(values.only)
+  const chosen = all.filter(({ name }) => pattern.test(name))
+  if (values.list) {
+    for (const { name } of chosen) console.log(name)
+    return 0
+  }
+  const lab = new Lab(defaultPrefix())
+  const reason = chosen.length === 0 ? `no case matches ${values.only}` : await blocked(lab, chosen)
+  if (reason !== undefined) {
+    console.error(`INTEROP COULD NOT RUN: ${reason}`)
+    return 2
+  }
+  const unlock = lock(lab)
+  stopOnSignals(lab, unlock)
+  const failed = `${lab.state}-failed`
+  rmSync(failed, { recursive: true, force: true })
+  const outcomes: Outcome[] = []
+  try {
+    for (const each of chosen) {
+      const outcome = await runOne(lab, each)
+      outcomes.push(outcome)
+      print(outcome, values.json)
+      if (!outcome.ok && existsSync(lab.state)) cpSync(lab.state, `${failed}/${fileName(each.name)}`, KEEP)
+    }
+  } finally {
+    if (!values.keep) await lab.down()
+    unlock()
+  }
+  const passed = outcomes.filter(({ ok }) => ok).length
+  const sum = { passed, failed: outcomes.length - passed }
+  if (sum.failed > 0 && !values.json) console.log(`logs and captures of failed cases: ${failed}`)
+  console.log(values.json ? JSON.stringify(sum) : `${sum.passed} passed, ${sum.failed} failed`)
+  return sum.failed === 0 ? 0 : 1
+}
+
+async function blocked(lab: Lab, chosen: readonly Case[]): Promise<string | undefined> {
+  if (chosen.some(({ needs }) => needs === 'natweave') && !natweaveExists()) return 'natweave has no command to run'
+  return obstacle(lab)
+}
+
+async function runOne(lab: Lab, each: Case): Promise<Outcome> {
+  const start = performance.now()
+  const seconds = () => Math.round((performance.now() - start) / 100) / 10
+  try {
+    const facts = await each.run(lab)
+    return { case: each.name, ok: true, seconds: seconds(), facts }
+  } catch (error) {
+    return { case: each.name, ok: false, seconds: seconds(), facts: [], error: (error as Error).message }
+  }
+}
+
+function print(outcome: Outcome, json: boolean): void {
+  if (json) console.log(JSON.stringify(outcome))
+  else if (outcome.ok) console.log(`ok   ${outcome.case}  ${outcome.facts.join('  ')}  ${outcome.seconds}s`)
+  else console.log(`FAIL ${outcome.case}  ${outcome.error}  ${outcome.seconds}s`)
+}
+
+const KEEP = { recursive: true, filter: (path: string) => !path.endsWith('.vici') && !path.endsWith('.sock') }
+const fileName = (name: string): string => name.replace(/[^\w.-]+/g, '_')
+
+/** Two runs with one prefix would take each other's network down. @returns removes the lock */
+function lock(lab: Lab): () => void {
+  const file = `${lab.state}.pid`
+  const other = existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
+  if (other !== '' && existsSync(`/proc/${other}`)) {
+    console.error(`INTEROP COULD NOT RUN: process ${other} is using the prefix ${lab.prefix}; set LAB_PREFIX to another`)
+    process.exit(2)
+  }
+  mkdirSync(lab.state, { recursive: true })
+  writeFileSync(file, `${process.pid}\n`)
+  return () => rmSync(file, { force: true })
+}
+
+function stopOnSignals(lab: Lab, unlock: () => void): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, async () => {
+      console.error(`\n${signal}: cleaning up`)
+      await lab.down()
+      unlock()
+      process.exit(130)
+    })
+}
+
+process.exitCode = await main()

@@ -1,0 +1,101 @@
+import type { KeyLine } from './party.ts'
+import { run } from './process.ts'
+import { FIRST_PORT } from './traffic.ts'
+
+/** What Wireshark makes of a capture of the public segment, given the keys of one end. */
+export interface Decoded {
+  readonly packets: number
+  /** Encrypted IKE messages, and how many of them decrypted with a good checksum. */
+  readonly ikeEncrypted: number
+  readonly ikeDecrypted: number
+  /** ESP packets, how many had a good checksum, and how many had an IP packet inside. */
+  readonly esp: number
+  readonly espGoodIcv: number
+  readonly espDecrypted: number
+  /** Malformed fields and whatever else Wireshark calls wrong, with frame numbers; the first few. */
+  readonly complaints: readonly string[]
+}
+
+const FIELDS = [
+  'frame.number',
+  'ip.src',
+  'frame.protocols',
+  'isakmp.exchangetype',
+  'isakmp.enc.decrypted',
+  'isakmp.enc.data',
+  'esp.spi',
+  'esp.icv_good',
+  'esp.icv_bad',
+  '_ws.malformed',
+  '_ws.expert.severity',
+  '_ws.expert.message',
+] as const
+type Row = Readonly<Record<(typeof FIELDS)[number], string>>
+
+/** Warning, in Wireshark's PI_ numbers; 0x800000 is an error. */
+const WARNING = 0x600000
+
+/** Decodes a capture with tshark. */
+export async function decode(file: string, keys: readonly KeyLine[]): Promise<Decoded> {
+  const options = [
+    'esp.enable_encryption_decode:TRUE',
+    'esp.enable_authentication_check:TRUE',
+    'tcp.analyze_sequence_numbers:FALSE',
+    ...keys.map(table),
+  ]
+  // what our streams carry is random octets, and no protocol that Wireshark may guess from them
+  const streams = ['tcp', 'udp'].flatMap(protocol => ['-d', `${protocol}.port==${FIRST_PORT}-${FIRST_PORT + 999},data`])
+  const argv = ['tshark', '-n', '-r', file, ...options.flatMap(each => ['-o', each]), '-T', 'fields', '-E', 'aggregator=;', ...streams]
+  argv.push(...FIELDS.flatMap(field => ['-e', field]))
+  const done = await run(argv, { timeoutMs: 180_000 })
+  if (done.code !== 0) throw new Error(`tshark: ${done.stderr.trim()}`)
+  return summary(done.stdout.split('\n').filter(line => line !== '').map(parse))
+}
+
+/** @throws unless Wireshark has understood every packet; with `decrypted` also what is inside every encrypted one */
+export function expectUnderstood(decoded: Decoded, decrypted: boolean): void {
+  const { packets, complaints, ikeEncrypted, ikeDecrypted, esp, espGoodIcv, espDecrypted } = decoded
+  if (complaints.length > 0) throw new Error(`tshark: ${complaints.join('; ')}`)
+  if (packets === 0 || ikeEncrypted === 0 || esp === 0) throw new Error(`tshark: nothing to check in ${packets} packets`)
+  if (!decrypted) return
+  if (ikeDecrypted !== ikeEncrypted) throw new Error(`tshark: ${ikeDecrypted} of ${ikeEncrypted} IKE messages decrypt`)
+  if (espGoodIcv !== esp) throw new Error(`tshark: ${espGoodIcv} of ${esp} ESP packets have a good ICV`)
+  if (espDecrypted !== esp) throw new Error(`tshark: ${espDecrypted} of ${esp} ESP packets decrypt to an IP packet`)
+}
+
+function parse(line: string): Row {
+  const cells = line.split('\t')
+  return Object.fromEntries(FIELDS.map((field, i) => [field, cells[i] ?? ''])) as Row
+}
+
+function summary(rows: readonly Row[]): Decoded {
+  const count = (test: (row: Row) => boolean) => rows.filter(test).length
+  const encrypted = (row: Row) => row['isakmp.exchangetype'] !== '' && row['isakmp.enc.data'] !== ''
+  return {
+    packets: rows.length,
+    ikeEncrypted: count(encrypted),
+    ikeDecrypted: count(row => encrypted(row) && row['isakmp.enc.decrypted'] !== ''),
+    esp: count(row => row['esp.spi'] !== ''),
+    espGoodIcv: count(row => row['esp.icv_good'] === '1'),
+    espDecrypted: count(row => /:esp:ip:/.test(row['frame.protocols'])),
+    complaints: rows.flatMap(complaint).slice(0, 5),
+  }
+}
+
+function complaint(row: Row): string[] {
+  const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= WARNING)
+  if (row['_ws.malformed'] === '' && row['esp.icv_bad'] !== '1' && !severe) return []
+  return [`frame ${row['frame.number']} from ${row['ip.src']} (${row['frame.protocols']}): ${row['_ws.expert.message']}`]
+}
+
+/** A row of one of Wireshark's tables as a command line option. */
+function table(line: KeyLine): string {
+  if (line.type === 'ike') {
+    const { spii, spir, sk_ei, sk_er, encr, sk_ai, sk_ar, integ } = line
+    return `uat:ikev2_decryption_table:${spii},${spir},${sk_ei},${sk_er},"${encr}",${sk_ai || '""'},${sk_ar || '""'},"${integ}"`
+  }
+  const cells = ['IPv4', line.src, line.dst, hex(line.spi), line.encr, hex(line.encrKey), line.integ, hex(line.integKey)]
+  return `uat:esp_sa:${cells.map(cell => `"${cell}"`).join(',')}`
+}
+
+const hex = (digits: string): string => (digits === '' ? '' : `0x${digits}`)

@@ -1,0 +1,204 @@
+import { inspect, type Seen } from './capture.ts'
+import { Charon } from './charon.ts'
+import { ADDRESS, type Host, type Lab, type NatType, type Topology } from './lab.ts'
+import { NatweaveProcess } from './natweave.ts'
+import type { KeyLine, Party, Product, SaView, TunnelConfig } from './party.ts'
+import { until } from './process.ts'
+import type { End } from './traffic.ts'
+import { type Decoded, decode, expectUnderstood } from './tshark.ts'
+
+/** What a case asks for; the rest has defaults that fit most. */
+export interface TunnelOptions {
+  /** Of alice, the initiator. */
+  readonly initiator: Product
+  /** Of moon, the gateway of mars. */
+  readonly responder: Product
+  /** In front of alice; undefined: no NAT anywhere. */
+  readonly nat?: NatType
+  readonly ike?: string
+  readonly esp?: string
+  readonly dpdSeconds?: number
+  /** Whole packets for tshark, and all of them; else a sample. */
+  readonly captureAll?: boolean
+}
+
+const IKE = 'aes256gcm16-prfsha256-x25519'
+const ESP = 'aes128gcm16-x25519'
+const GROUP = /-(x25519|ecp\d+|modp\d+)$/
+
+// All IKE messages, and the first 300 packets of each SA in each direction: tshark takes its time.
+const SAMPLE = 'udp port 500 or (udp port 4500 and (udp[8:4] = 0 or udp[12:4] <= 300))'
+
+interface DeviceCounters {
+  readonly aliceToMoon: { readonly sent: number; readonly arrived: number }
+  readonly moonToAlice: { readonly sent: number; readonly arrived: number }
+}
+
+const make = { natweave: NatweaveProcess, strongSwan: Charon } as const satisfies Record<Product, unknown>
+
+/**
+ * alice with a virtual address from moon's pool → (NAT) → public segment → moon → mars, both ends up and the public
+ * segment captured from before the first message.
+ */
+export class Tunnel {
+  readonly lab: Lab
+  readonly alice: Party
+  readonly moon: Party
+  readonly #esp: string
+  readonly #ike: string
+  readonly #endCapture: () => Promise<string>
+  readonly #endWholeCapture: () => Promise<string>
+
+  private constructor(lab: Lab, options: TunnelOptions, alice: Party, moon: Party, captures: (() => Promise<string>)[]) {
+    this.lab = lab
+    this.alice = alice
+    this.moon = moon
+    this.#esp = options.esp ?? ESP
+    this.#ike = options.ike ?? IKE
+    const [all, ike] = captures
+    if (all === undefined || ike === undefined) throw new Error('two captures wanted')
+    this.#endCapture = all
+    this.#endWholeCapture = ike
+  }
+
+  /** Builds the network, starts both ends and connects. */
+  static async up(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
+    const topology: Topology = options.nat === undefined ? 'direct' : 'nat1'
+    await lab.up(topology, options.nat === undefined ? [] : ['--nata', options.nat])
+    const config: Omit<TunnelConfig, 'role'> = {
+      ike: options.ike ?? IKE,
+      esp: options.esp ?? ESP,
+      gateway: ADDRESS.moon,
+      dpdSeconds: options.dpdSeconds ?? 0,
+      forceEncapsulation: options.nat === undefined,
+    }
+    const alice = new make[options.initiator](lab, 'alice', { ...config, role: 'initiator' })
+    const moon = new make[options.responder](lab, 'moon', { ...config, role: 'responder' })
+    const captures = await Promise.all([
+      // enough of each packet for all headers and the marker in it
+      lab.capture('inet', 'br0', 'public', 300),
+      // whole, for tshark: IKE, and a sample of what is encrypted
+      lab.capture('inet', 'br0', 'whole', 0, options.captureAll === true ? '' : SAMPLE),
+    ])
+    await Promise.all([alice.start(), moon.start()])
+    const tunnel = new Tunnel(lab, options, alice, moon, captures)
+    await alice.connect()
+    await tunnel.settled()
+    return tunnel
+  }
+
+  /** The end of the tunnel at alice, under its virtual address. */
+  async inner(): Promise<End> {
+    const address = (await this.alice.sas())[0]?.virtualAddress
+    if (address === undefined) throw new Error('alice has no virtual address')
+    return { host: 'alice', address }
+  }
+
+  get mars(): End {
+    return { host: 'mars', address: ADDRESS.mars }
+  }
+
+  /** Waits until both ends have exactly one pair of SAs and it is the same. */
+  settled(ms = 10_000): Promise<{ alice: SaView; moon: SaView }> {
+    return until('one common pair of SAs on both ends', ms, async () => {
+      const [mine, theirs] = await Promise.all([this.alice.sas(), this.moon.sas()])
+      const [alice, moon] = [mine[0], theirs[0]]
+      if (alice === undefined || moon === undefined || mine.length !== 1 || theirs.length !== 1) return undefined
+      return alice.spiIn === moon.spiOut && alice.spiOut === moon.spiIn ? { alice, moon } : undefined
+    })
+  }
+
+  /** Packets that the two TUN devices have carried since they were made: over all SAs, whatever became of them. */
+  async deviceCounters(): Promise<DeviceCounters> {
+    const [alice, moon] = await Promise.all([this.alice, this.moon].map(each => this.#device(each.host, each.device)))
+    if (alice === undefined || moon === undefined) throw new Error('unreachable')
+    return { aliceToMoon: { sent: alice.out, arrived: moon.in }, moonToAlice: { sent: moon.out, arrived: alice.in } }
+  }
+
+  /** Waits until all packets that went into one end have come out of the other. @throws saying how many are lost */
+  async nothingLost(): Promise<string> {
+    let counters = await this.deviceCounters()
+    const lost = () => {
+      const { aliceToMoon: there, moonToAlice: back } = counters
+      return `lost ${there.sent - there.arrived} of ${there.sent} there, ${back.sent - back.arrived} of ${back.sent} back`
+    }
+    await until('quiet', 2000, async () => {
+      counters = await this.deviceCounters()
+      const { aliceToMoon: there, moonToAlice: back } = counters
+      return there.sent === there.arrived && back.sent === back.arrived
+    }).catch(() => {
+      throw new Error(`device counters: ${lost()}`)
+    })
+    return lost()
+  }
+
+  async #device(host: Host, device: string): Promise<{ in: number; out: number }> {
+    const files = ['tx_packets', 'rx_packets'].map(name => `/sys/class/net/${device}/statistics/${name}`)
+    const [out, into] = (await this.lab.exec(host, ['cat', ...files])).stdout.split('\n').map(Number)
+    return { in: into ?? 0, out: out ?? 0 }
+  }
+
+  /**
+   * The checks that an answered ping does not replace: the SA's mode, cipher, encapsulation and counters on both sides,
+   * and the capture of the public segment. To be called once, at the end, when no traffic is running.
+   *
+   * @param rekeyed - the SAs are not the first ones, so counters cannot be compared with the whole capture
+   * @returns facts for the case's line
+   */
+  async expectProtected(rekeyed = false): Promise<string[]> {
+    const { alice, moon } = await this.settled()
+    for (const [name, sa] of [['alice', alice], ['moon', moon]] as const) {
+      equal(`${name}: mode`, sa.mode, 'tunnel')
+      equal(`${name}: cipher`, sa.cipher, this.#esp.replace(GROUP, ''))
+      equal(`${name}: IKE`, sa.ikeSuite, this.#ike)
+      equal(`${name}: ESP in UDP`, sa.encapsulated, true)
+    }
+    const seen = inspect(await this.#endCapture())
+    expectNoClear(seen)
+    const full = { alice: await this.#socketFull('alice'), moon: await this.#socketFull('moon') }
+    const here = { there: packetsOf(seen, alice.spiOut), back: packetsOf(seen, alice.spiIn) }
+    if (here.there === 0 || here.back === 0) throw new Error('no ESP packet of the SAs on the public segment')
+    equal('packets sent by alice, on the wire', alice.packetsOut, here.there)
+    equal('packets received by moon, on the wire', moon.packetsIn + full.moon, here.there)
+    equal('packets sent by moon, on the wire', moon.packetsOut, here.back)
+    equal('packets received by alice, on the wire', alice.packetsIn + full.alice, here.back)
+    if (!rekeyed) equal('SPIs on the wire', seen.esp.size, 2)
+    const decoded = await this.#decode(rekeyed)
+    return [
+      `mode=${alice.mode}`,
+      `ike=${alice.ikeSuite}`,
+      `esp=${alice.cipher}`,
+      `packets=${here.there}+${here.back} (socket full: ${full.moon}+${full.alice}) on both ends and on the wire, clear=0`,
+      `tshark=${decoded.espDecrypted}/${decoded.esp} ESP ${decoded.ikeDecrypted}/${decoded.ikeEncrypted} IKE`,
+    ]
+  }
+
+  /** Datagrams that the host's kernel has dropped because TCP was faster than the program that reads the socket. */
+  async #socketFull(host: Host): Promise<number> {
+    const lines = (await this.lab.exec(host, ['grep', '^Udp:', '/proc/net/snmp'])).stdout.split('\n')
+    const [names = [], values = []] = lines.map(line => line.split(' '))
+    return Number(values[names.indexOf('RcvbufErrors')] ?? 0)
+  }
+
+  /** Lets Wireshark judge all IKE messages and a sample of ESP, with the keys that one end exports. */
+  async #decode(rekeyed: boolean): Promise<Decoded> {
+    const exporter = [this.alice, this.moon].find(({ product }) => product === 'natweave')
+    // charon's keys are known for its first SAs only; see charon-keys.ts
+    const keys = exporter !== undefined ? await exporter.keys() : rekeyed ? [] : await this.alice.keys()
+    const decoded = await decode(await this.#endWholeCapture(), keys)
+    expectUnderstood(decoded, exporter !== undefined || !rekeyed)
+    return decoded
+  }
+}
+
+/** @throws when a capture of the public segment shows something else than IKE, ESP in UDP and keepalives */
+export function expectNoClear(seen: Seen): void {
+  if (seen.clearCount > 0) throw new Error(`${seen.clearCount} clear packets on the public segment: ${seen.clear.join('; ')}`)
+  if (seen.esp.size === 0 || seen.ike === 0) throw new Error('no ESP or no IKE on the public segment')
+}
+
+const packetsOf = (seen: Seen, spi: string): number => seen.esp.get(spi)?.length ?? 0
+
+function equal<T>(what: string, found: T, wanted: T): void {
+  if (found !== wanted) throw new Error(`${what}: ${found}, wanted ${wanted}`)
+}
