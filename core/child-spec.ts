@@ -4,6 +4,7 @@ import type { Flow } from './contracts/net.ts'
 import type { ChildSettings } from './contracts/settings.ts'
 import type { EncapStrategy, ModeStrategy } from './contracts/strategy.ts'
 import type { ChildSa } from './ike/host.ts'
+import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 
 /** Soft limits come earlier than configured by up to this share, each time another, so that two ends rarely rekey at once. */
@@ -30,6 +31,7 @@ export function childSpec(sa: IkeSa, child: ChildSa, mode: ModeStrategy, encap: 
   return {
     id: child.id,
     peer: sa.peer!,
+    owner: showIdentity(sa.remoteId),
     child: child.settings.name,
     plan: child.plan,
     suite: child.suite,

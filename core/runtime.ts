@@ -16,7 +16,7 @@ export interface RuntimeParts {
   readonly engine: Engine
   readonly transports: readonly Transport[]
   readonly device: PacketDevice | undefined
-  readonly store: SaStore
+  readonly store: SaStore | undefined
   readonly clock: Clock
   readonly log: Log
   readonly host: PluginHost
@@ -58,7 +58,7 @@ export class Runtime implements Natweave {
     const { engine, transports, device, store, host } = this.#parts
     try {
       await host.start()
-      await this.#open(store, () => store.open())
+      if (store !== undefined) await this.#open(store, () => store.open())
       for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
       engine.setLocals(transports.flatMap(t => t.locals()))
       if (device !== undefined)

@@ -1,0 +1,82 @@
+import { createContainer, PluginHost, resolveAll, resolveLast } from './container.ts'
+import { type Log, silentLog } from './contracts/log.ts'
+import type { Clock, Rng } from './contracts/machine.ts'
+import type { Natweave } from './contracts/natweave.ts'
+import {
+  CLOCK,
+  CRYPTO,
+  DATA_PLANE,
+  DEVICE,
+  LOG,
+  NAT_DETECTOR,
+  type Plugin,
+  RNG,
+  SA_STORE,
+  STRATEGY,
+  TRANSPORT,
+} from './contracts/plugin.ts'
+import type { Settings } from './contracts/settings.ts'
+import { Engine } from './engine.ts'
+import { UsageError } from './errors.ts'
+import { combineProviders } from './ike/suite.ts'
+import { Transport as TransportMode } from './ipsec/modes/transport.ts'
+import { Tunnel } from './ipsec/modes/tunnel.ts'
+import { direct } from './path/direct.ts'
+import { none } from './path/none.ts'
+import { checkRules } from './policy/rules.ts'
+import { Runtime } from './runtime.ts'
+import { systemClock, systemRng } from './system.ts'
+
+export interface NatweaveOptions {
+  /** Registered, started in this order; stopped in reverse. `defaults()` of natweave/plugins is the usual set. */
+  readonly plugins: readonly Plugin[]
+  /** From `parseConfig` or `loadConfig`, or made by hand. */
+  readonly settings: Settings
+  readonly log?: Log
+  /** The virtual internet brings its own. */
+  readonly clock?: Clock
+  readonly rng?: Rng
+  /** Octets of the largest inner packet; default 1400, which fits every plan over a path of 1500. */
+  readonly mtu?: number
+}
+
+const DEFAULT_MTU = 1_400
+
+/**
+ * Composes one build: an own container, the plugins, the engine.
+ *
+ * @throws NatweaveError PLUGIN_… naming the plugin, ConfigError for rules over strategies that are not loaded,
+ *   UsageError USAGE_NO_CRYPTO, USAGE_NO_TRANSPORT
+ */
+export function createNatweave(options: NatweaveOptions): Natweave {
+  const { plugins, settings, log = silentLog, clock = systemClock, rng = systemRng, mtu = DEFAULT_MTU } = options
+  const container = createContainer()
+  container.register(LOG, { useValue: log })
+  container.register(CLOCK, { useValue: clock })
+  container.register(RNG, { useValue: rng })
+  const host = new PluginHost(plugins)
+  host.register(container)
+  const transports = resolveAll(container, TRANSPORT)
+  if (transports.length === 0)
+    throw new UsageError('USAGE_NO_TRANSPORT', 'no transport is loaded; add the plugin udp')
+  const strategies = [direct, none, new Tunnel(), new TransportMode(), ...resolveAll(container, STRATEGY)]
+  checkRules(settings.policy.rules, strategies)
+  const store = resolveLast(container, SA_STORE)
+  const engine = new Engine({
+    settings,
+    strategies,
+    detectors: resolveAll(container, NAT_DETECTOR),
+    planes: resolveAll(container, DATA_PLANE),
+    crypto: combineProviders(resolveAll(container, CRYPTO)),
+    rng: resolveLast(container, RNG)!,
+    outlet: {
+      transmit: (packet, flow) => runtime.transmit(packet, flow),
+      deliver: packet => runtime.deliver(packet),
+      event: event => runtime.event(event),
+      deviceChanged: () => runtime.deviceChanged(),
+    },
+  })
+  const device = resolveLast(container, DEVICE)
+  const runtime = new Runtime({ engine, transports, device, store, clock: resolveLast(container, CLOCK)!, log, host, mtu })
+  return runtime
+}
