@@ -69,6 +69,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     planes: resolveAll(container, DATA_PLANE),
     crypto: combineProviders(resolveAll(container, CRYPTO)),
     rng: resolveLast(container, RNG)!,
+    mtu,
     outlet: {
       transmit: (packet, flow) => runtime.transmit(packet, flow),
       deliver: packet => runtime.deliver(packet),

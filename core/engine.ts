@@ -19,6 +19,7 @@ import { sameIdentity, showIdentity } from './ike/identity.ts'
 import { IkeSa } from './ike/ike-sa.ts'
 import { DeleteChild, DeleteIke } from './ike/informational.ts'
 import { Init } from './ike/init.ts'
+import { notify } from './ike/notify.ts'
 import { showProposal } from './ike/proposal.ts'
 import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
@@ -29,7 +30,19 @@ import { PortablePlane } from './ipsec/portable-plane.ts'
 import { Peer } from './peer.ts'
 import { choose } from './policy/choose.ts'
 import { Pool } from './pools.ts'
-import { classifyNatt, Flag, IKE_PORT, type IkeMessage, NON_ESP_MARKER, parseIke } from './wire/index.ts'
+import {
+  classifyNatt,
+  ExchangeType,
+  Flag,
+  IKE_PORT,
+  type IkeHeader,
+  type IkeMessage,
+  NON_ESP_MARKER,
+  NotifyType,
+  parseIke,
+  peekIkeHeader,
+  serializeIke,
+} from './wire/index.ts'
 
 /** What the engine causes, at once and in order. Packets are valid during the call. */
 export interface EngineOutlet {
@@ -49,6 +62,8 @@ export interface EngineOptions {
   readonly crypto: CryptoProvider
   readonly rng: Rng
   readonly outlet: EngineOutlet
+  /** Octets of the largest inner packet. */
+  readonly mtu: number
 }
 
 /** How long a replaced Child SA still receives: packets under way overtake nothing worse than that. */
@@ -84,11 +99,13 @@ export class Engine implements IkeHost {
   readonly #espSpis = new Set<number>()
   readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
   readonly #packet = newPacket()
+  /** The packet that asked for a Child SA, sent when that stands; one for each child at most. */
+  readonly #kept = new Map<string, Uint8Array>()
   #locals: readonly LocalEndpoint[] = []
   #serial = 0
   #now = 0
 
-  constructor({ settings, strategies, detectors, planes, crypto, rng, outlet }: EngineOptions) {
+  constructor({ settings, strategies, detectors, planes, crypto, rng, outlet, mtu }: EngineOptions) {
     this.#settings = settings
     this.#strategies = strategies
     this.#detectors = detectors
@@ -96,11 +113,12 @@ export class Engine implements IkeHost {
     this.crypto = crypto
     this.rng = rng
     this.timers = settings.ike
-    this.portable = new PortablePlane(crypto, rng, {
-      transmit: (packet, flow) => outlet.transmit(packet, flow),
-      deliver: packet => outlet.deliver(packet),
-      event: event => this.planeEvent(event, this.#now),
-    })
+    const planeOutlet = {
+      transmit: (packet: Packet, flow: Flow) => outlet.transmit(packet, flow),
+      deliver: (packet: Packet) => outlet.deliver(packet),
+      event: (event: PlaneEvent) => this.#planeEvent(event, this.#now),
+    }
+    this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu })
     this.#planes = [...planes, this.portable]
     this.#responder = new Responder(this, ikev2)
     for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
@@ -344,6 +362,8 @@ export class Engine implements IkeHost {
   // ------------------------------------------------------------------ IKE
 
   #ike(raw: Uint8Array, flow: Flow, now: number): void {
+    const version = peekIkeHeader(raw)
+    if (version !== undefined && version.version >>> 4 > 2) return this.#newerVersion(version, flow)
     let message: IkeMessage
     try {
       message = parseIke(raw)
@@ -359,7 +379,7 @@ export class Engine implements IkeHost {
       sa.receive(raw, message, flow, now)
       return this.#carryOut(sa, now)
     }
-    if (header.exchange !== 34) return this.#drop('ike-unknown-spi')
+    if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#drop('ike-unknown-spi')
     const answered = this.#responder.receive(raw, message, flow, this.#halfOpen.size, now)
     if (answered.drop !== undefined) this.#drop(answered.drop)
     if (answered.why !== undefined)
@@ -372,6 +392,14 @@ export class Engine implements IkeHost {
       this.#carryOut(answered.sa, now)
     }
     if (answered.reply !== undefined) this.#sendIke(answered.reply, flow)
+  }
+
+  /** RFC 7296 §2.5: a request of a higher major version is answered with ours, unprotected. */
+  #newerVersion({ initiatorSpi, responderSpi, exchange, flags, messageId }: IkeHeader, flow: Flow): void {
+    this.#drop('ike-version')
+    if ((flags & Flag.RESPONSE) !== 0 || responderSpi !== 0n) return
+    const head = { initiatorSpi, responderSpi, exchange, flags: Flag.RESPONSE, messageId }
+    this.#sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
   }
 
   #register(sa: IkeSa): void {
@@ -520,6 +548,10 @@ export class Engine implements IkeHost {
     else this.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
     sa.armKeepalive(now)
     this.#outlet.deviceChanged()
+    const kept = this.#kept.get(`${sa.peer}/${name}`)
+    if (kept === undefined) return
+    this.#kept.delete(`${sa.peer}/${name}`)
+    this.portable.outbound(this.#fill(kept, 0), now)
   }
 
   #retire(sa: IkeSa, child: ChildSa, now: number): void {
@@ -567,8 +599,11 @@ export class Engine implements IkeHost {
 
   // ------------------------------------------------------------------ data planes
 
-  planeEvent(event: PlaneEvent, now: number): void {
-    if (event.type === 'acquire') return this.event(event.peer, { type: 'acquire', child: event.child }, now)
+  #planeEvent(event: PlaneEvent, now: number): void {
+    if (event.type === 'acquire') {
+      this.#kept.set(`${event.peer}/${event.child}`, event.packet)
+      return this.event(event.peer, { type: 'acquire', child: event.child }, now)
+    }
     const sa = this.#childSa.get(event.id)
     const child = sa?.children.get(event.id)
     if (sa === undefined || child === undefined) return

@@ -132,7 +132,11 @@ export class Runtime implements Natweave {
     if (!ready()) {
       const waiting = this.#wait(event => event.peer === name && ready(), name)
       await this.#begin(name, waiting.settle)
-      await waiting.promise
+      await waiting.promise.catch((error: Error) => {
+        // who asked has the reason; only what the configuration wants connected is tried on
+        if (settings.start !== 'connect') this.#run(now => engine.disconnect(name, now))
+        throw error
+      })
     }
     return this.status().peers.find(p => p.name === name)!
   }
