@@ -91,7 +91,7 @@ export class Charon implements Party {
     return done
   }
 
-  #swanctl(verb: string, ...args: readonly string[]): Promise<Finished> {
+  #swanctl(...[verb = '', ...args]: readonly string[]): Promise<Finished> {
     const file = verb === '--load-all' ? ['--file', this.#lab.file(this.host, 'swanctl.conf')] : []
     const argv = ['swanctl', verb, ...file, ...args, '--uri', `unix://${this.#lab.file(this.host, 'run')}/charon.vici`]
     return run(argv, { env: { STRONGSWAN_CONF: this.#lab.file(this.host, 'strongswan.conf') } })
@@ -130,6 +130,8 @@ function swanctlConf(config: TunnelConfig): string {
     ${initiator ? `remote_addrs = ${config.gateway}\n    vips = 0.0.0.0` : `local_addrs = ${config.gateway}\n    pools = rw`}
     proposals = ${config.ike}
     encap = ${config.forceEncapsulation ? 'yes' : 'no'}
+    # With MOBIKE, charon would follow a new NAT mapping only if a liveness check had gone through the old one.
+    mobike = no
     dpd_delay = ${config.dpdSeconds}s
     rekey_time = 0
     local { auth = psk
@@ -218,6 +220,8 @@ function keyword(sa: Section): string {
     .replace(/^AES_CBC$/, `aes${bits}`)
     .replace(/^AES_GCM_(\d+)$/, `aes${bits}gcm$1`)
     .replace(/^CHACHA20_POLY1305$/, 'chacha20poly1305')
-  const integrity = text(sa['integ-alg']).replace(/^HMAC_SHA2_(\d+)_\d+$/, 'sha$1').replace(/^HMAC_SHA1_96$/, 'sha1')
+  const integrity = text(sa['integ-alg'])
+    .replace(/^HMAC_SHA2_(\d+)_\d+$/, 'sha$1')
+    .replace(/^HMAC_SHA1_96$/, 'sha1')
   return integrity === '' ? cipher : `${cipher}-${integrity}`
 }

@@ -62,7 +62,8 @@ export class Lab {
   /** Runs a command on a host to its end. @throws with its last words when it fails */
   async exec(host: Host, argv: readonly string[], timeoutMs = 60_000): Promise<Finished> {
     const done = await run(this.on(host, argv), { timeoutMs })
-    if (done.code !== 0) throw new Error(`${host}: ${argv.join(' ')}: status ${done.code} ${last(done.stderr, done.stdout)}`)
+    if (done.code !== 0)
+      throw new Error(`${host}: ${argv.join(' ')}: status ${done.code} ${last(done.stderr, done.stdout)}`)
     return done
   }
 
@@ -95,7 +96,11 @@ export class Lab {
   async capture(host: Host, device: string, name: string, snap = 0, filter = ''): Promise<() => Promise<string>> {
     const file = this.file(host, `${name}.pcap`)
     const argv = ['tcpdump', '-i', device, '-n', '-s', String(snap), '-B', '65536', '-Z', 'root', '-w', file, filter]
-    const tcpdump = this.spawn(host, `tcpdump-${name}`, argv.filter(word => word !== ''))
+    const tcpdump = this.spawn(
+      host,
+      `tcpdump-${name}`,
+      argv.filter(word => word !== ''),
+    )
     await until(`tcpdump on ${host}`, 5000, async () => tcpdump.log().includes('listening on'))
     return async () => {
       // packets wait in the kernel until its block of the ring is full or a second old

@@ -10,7 +10,10 @@ export interface Finished {
 }
 
 /** Runs a program to its end. Never rejects because of its exit status. `timeoutMs` ends it with SIGKILL. */
-export function run(argv: readonly string[], options: { timeoutMs?: number; env?: NodeJS.ProcessEnv } = {}): Promise<Finished> {
+export function run(
+  argv: readonly string[],
+  options: { timeoutMs?: number; env?: NodeJS.ProcessEnv } = {},
+): Promise<Finished> {
   const [file = '', ...args] = argv
   return new Promise(resolve => {
     const settings = {

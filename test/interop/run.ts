@@ -1,6 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Case } from './case.ts'
+import { cases as control } from './cases/control.ts'
+import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
 import { cases as traffic } from './cases/traffic.ts'
 import { defaultPrefix, Lab } from './lab.ts'
 import { natweaveExists } from './natweave.ts'
@@ -8,9 +10,10 @@ import { obstacle } from './preflight.ts'
 
 const HELP = `Runs natweave and strongSwan against each other through real NATs, in network namespaces. Needs root.
 
-  npm run interop -- [--only PATTERN] [--list] [--json] [--keep] [--help]
+  npm run interop -- [--only PATTERN] [--baseline] [--list] [--json] [--keep] [--help]
 
   --only PATTERN  only the cases whose name matches this regular expression
+  --baseline      instead, rekey, deletion and NAT reboot between two strongSwans: they prove the checks, not natweave
   --list          print their names and end
   --json          one JSON object for each case, and one for the sum
   --keep          leave the last network up, to look at: test/interop/lab/lab status
@@ -19,7 +22,7 @@ Exit status: 0 all passed, 1 some failed, 2 could not run. LAB_PREFIX names the 
 (\${TMPDIR:-/var/tmp}/PREFIX); files of failed cases are kept beside it, in PREFIX-failed.
 `
 
-const all: readonly Case[] = [...traffic]
+const all: readonly Case[] = [...traffic, ...lifecycle, ...control]
 
 interface Outcome {
   readonly case: string
@@ -33,6 +36,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       only: { type: 'string', default: '' },
+      baseline: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       keep: { type: 'boolean', default: false },
@@ -44,7 +48,7 @@ async function main(): Promise<number> {
     return 0
   }
   const pattern = new RegExp(values.only)
-  const chosen = all.filter(({ name }) => pattern.test(name))
+  const chosen = (values.baseline ? baseline : all).filter(({ name }) => pattern.test(name))
   if (values.list) {
     for (const { name } of chosen) console.log(name)
     return 0
@@ -108,7 +112,9 @@ function lock(lab: Lab): () => void {
   const file = `${lab.state}.pid`
   const other = existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
   if (other !== '' && existsSync(`/proc/${other}`)) {
-    console.error(`INTEROP COULD NOT RUN: process ${other} is using the prefix ${lab.prefix}; set LAB_PREFIX to another`)
+    console.error(
+      `INTEROP COULD NOT RUN: process ${other} is using the prefix ${lab.prefix}; set LAB_PREFIX to another`,
+    )
     process.exit(2)
   }
   mkdirSync(lab.state, { recursive: true })

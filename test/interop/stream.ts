@@ -52,8 +52,7 @@ async function send(host: string, port: number, octets: number, seed: string, ra
     const chunk = keystream.update(Buffer.alloc(Math.min(rate > 0 ? 16384 : 65536, octets - sent)))
     hash.update(chunk)
     sent += chunk.length
-    if (!socket.write(chunk))
-      await Promise.race([closed, new Promise(resolve => socket.once('drain', resolve))])
+    if (!socket.write(chunk)) await Promise.race([closed, new Promise(resolve => socket.once('drain', resolve))])
     if (rate > 0) await sleep(Math.max(0, start + (sent / rate) * 1000 - performance.now()))
   }
   socket.end()

@@ -74,7 +74,9 @@ export class RunningTransfer {
     const sent = result<Received>(this.#sender)
     const received = result<Received>(this.#receiver)
     if (received.error !== undefined || received.sha256 !== sent.sha256)
-      throw new Error(`${this.#what}: ${received.error ?? 'checksums differ'}: ${received.octets} of ${sent.octets} octets`)
+      throw new Error(
+        `${this.#what}: ${received.error ?? 'checksums differ'}: ${received.octets} of ${sent.octets} octets`,
+      )
     return received
   }
 }
@@ -92,7 +94,13 @@ export interface Probed {
 }
 
 /** Numbered UDP datagrams there and back at a steady rate; loss of any one shows, which TCP would hide. */
-export async function startProbe(lab: Lab, from: End, to: End, seconds: number, perSecond = 100): Promise<() => Promise<Probed>> {
+export async function startProbe(
+  lab: Lab,
+  from: End,
+  to: End,
+  seconds: number,
+  perSecond = 100,
+): Promise<() => Promise<Probed>> {
   const port = nextPort++
   const answerer = lab.spawn(to.host, `answer-${port}`, [...NODE, 'answer', String(port)])
   await until('answerer', 10_000, async () => answerer.log().includes('listening'))

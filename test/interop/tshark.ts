@@ -45,18 +45,35 @@ export async function decode(file: string, keys: readonly KeyLine[]): Promise<De
   ]
   // what our streams carry is random octets, and no protocol that Wireshark may guess from them
   const streams = ['tcp', 'udp'].flatMap(protocol => ['-d', `${protocol}.port==${FIRST_PORT}-${FIRST_PORT + 999},data`])
-  const argv = ['tshark', '-n', '-r', file, ...options.flatMap(each => ['-o', each]), '-T', 'fields', '-E', 'aggregator=;', ...streams]
+  const argv = [
+    'tshark',
+    '-n',
+    '-r',
+    file,
+    ...options.flatMap(each => ['-o', each]),
+    '-T',
+    'fields',
+    '-E',
+    'aggregator=;',
+    ...streams,
+  ]
   argv.push(...FIELDS.flatMap(field => ['-e', field]))
   const done = await run(argv, { timeoutMs: 180_000 })
   if (done.code !== 0) throw new Error(`tshark: ${done.stderr.trim()}`)
-  return summary(done.stdout.split('\n').filter(line => line !== '').map(parse))
+  return summary(
+    done.stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(parse),
+  )
 }
 
 /** @throws unless Wireshark has understood every packet; with `decrypted` also what is inside every encrypted one */
 export function expectUnderstood(decoded: Decoded, decrypted: boolean): void {
   const { packets, complaints, ikeEncrypted, ikeDecrypted, esp, espGoodIcv, espDecrypted } = decoded
   if (complaints.length > 0) throw new Error(`tshark: ${complaints.join('; ')}`)
-  if (packets === 0 || ikeEncrypted === 0 || esp === 0) throw new Error(`tshark: nothing to check in ${packets} packets`)
+  if (packets === 0 || ikeEncrypted === 0 || esp === 0)
+    throw new Error(`tshark: nothing to check in ${packets} packets`)
   if (!decrypted) return
   if (ikeDecrypted !== ikeEncrypted) throw new Error(`tshark: ${ikeDecrypted} of ${ikeEncrypted} IKE messages decrypt`)
   if (espGoodIcv !== esp) throw new Error(`tshark: ${espGoodIcv} of ${esp} ESP packets have a good ICV`)
@@ -85,7 +102,8 @@ function summary(rows: readonly Row[]): Decoded {
 function complaint(row: Row): string[] {
   const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= WARNING)
   if (row['_ws.malformed'] === '' && row['esp.icv_bad'] !== '1' && !severe) return []
-  return [`frame ${row['frame.number']} from ${row['ip.src']} (${row['frame.protocols']}): ${row['_ws.expert.message']}`]
+  const what = row['esp.icv_bad'] === '1' ? 'bad ICV' : row['_ws.expert.message'] || 'malformed'
+  return [`frame ${row['frame.number']} from ${row['ip.src']} (${row['frame.protocols']}): ${what}`]
 }
 
 /** A row of one of Wireshark's tables as a command line option. */
@@ -94,7 +112,16 @@ function table(line: KeyLine): string {
     const { spii, spir, sk_ei, sk_er, encr, sk_ai, sk_ar, integ } = line
     return `uat:ikev2_decryption_table:${spii},${spir},${sk_ei},${sk_er},"${encr}",${sk_ai || '""'},${sk_ar || '""'},"${integ}"`
   }
-  const cells = ['IPv4', line.src, line.dst, hex(line.spi), line.encr, hex(line.encrKey), line.integ, hex(line.integKey)]
+  const cells = [
+    'IPv4',
+    line.src,
+    line.dst,
+    hex(line.spi),
+    line.encr,
+    hex(line.encrKey),
+    line.integ,
+    hex(line.integKey),
+  ]
   return `uat:esp_sa:${cells.map(cell => `"${cell}"`).join(',')}`
 }
 

@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect, type Seen } from './capture.ts'
 import { Charon } from './charon.ts'
-import { ADDRESS, type Host, type Lab, type NatType, type Topology } from './lab.ts'
+import { ADDRESS, type Host, type Lab, type NatType } from './lab.ts'
 import { NatweaveProcess } from './natweave.ts'
-import type { KeyLine, Party, Product, SaView, TunnelConfig } from './party.ts'
+import type { Party, Product, SaView, TunnelConfig } from './party.ts'
 import { until } from './process.ts'
 import type { End } from './traffic.ts'
 import { type Decoded, decode, expectUnderstood } from './tshark.ts'
@@ -15,6 +16,8 @@ export interface TunnelOptions {
   readonly responder: Product
   /** In front of alice; undefined: no NAT anywhere. */
   readonly nat?: NatType
+  /** More options of `lab up`, e.g. `--loss`, `2`. */
+  readonly natOptions?: readonly string[]
   readonly ike?: string
   readonly esp?: string
   readonly dpdSeconds?: number
@@ -22,17 +25,18 @@ export interface TunnelOptions {
   readonly captureAll?: boolean
 }
 
+/**
+ * What has happened before the checks: with `rekeyed`, there were other SAs before the present ones; with `rebooted`, a
+ * NAT has dropped packets on the way, and strongSwan may have rekeyed to follow a new mapping.
+ */
+type Story = 'plain' | 'rekeyed' | 'rebooted'
+
 const IKE = 'aes256gcm16-prfsha256-x25519'
 const ESP = 'aes128gcm16-x25519'
 const GROUP = /-(x25519|ecp\d+|modp\d+)$/
 
 // All IKE messages, and the first 300 packets of each SA in each direction: tshark takes its time.
 const SAMPLE = 'udp port 500 or (udp port 4500 and (udp[8:4] = 0 or udp[12:4] <= 300))'
-
-interface DeviceCounters {
-  readonly aliceToMoon: { readonly sent: number; readonly arrived: number }
-  readonly moonToAlice: { readonly sent: number; readonly arrived: number }
-}
 
 const make = { natweave: NatweaveProcess, strongSwan: Charon } as const satisfies Record<Product, unknown>
 
@@ -49,7 +53,13 @@ export class Tunnel {
   readonly #endCapture: () => Promise<string>
   readonly #endWholeCapture: () => Promise<string>
 
-  private constructor(lab: Lab, options: TunnelOptions, alice: Party, moon: Party, captures: (() => Promise<string>)[]) {
+  private constructor(
+    lab: Lab,
+    options: TunnelOptions,
+    alice: Party,
+    moon: Party,
+    captures: (() => Promise<string>)[],
+  ) {
     this.lab = lab
     this.alice = alice
     this.moon = moon
@@ -63,8 +73,8 @@ export class Tunnel {
 
   /** Builds the network, starts both ends and connects. */
   static async up(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
-    const topology: Topology = options.nat === undefined ? 'direct' : 'nat1'
-    await lab.up(topology, options.nat === undefined ? [] : ['--nata', options.nat])
+    if (options.nat === undefined) await lab.up('direct')
+    else await lab.up('nat1', ['--nata', options.nat, ...(options.natOptions ?? [])])
     const config: Omit<TunnelConfig, 'role'> = {
       ike: options.ike ?? IKE,
       esp: options.esp ?? ESP,
@@ -108,31 +118,26 @@ export class Tunnel {
     })
   }
 
-  /** Packets that the two TUN devices have carried since they were made: over all SAs, whatever became of them. */
-  async deviceCounters(): Promise<DeviceCounters> {
-    const [alice, moon] = await Promise.all([this.alice, this.moon].map(each => this.#device(each.host, each.device)))
-    if (alice === undefined || moon === undefined) throw new Error('unreachable')
-    return { aliceToMoon: { sent: alice.out, arrived: moon.in }, moonToAlice: { sent: moon.out, arrived: alice.in } }
-  }
-
-  /** Waits until all packets that went into one end have come out of the other. @throws saying how many are lost */
-  async nothingLost(): Promise<string> {
-    let counters = await this.deviceCounters()
-    const lost = () => {
-      const { aliceToMoon: there, moonToAlice: back } = counters
-      return `lost ${there.sent - there.arrived} of ${there.sent} there, ${back.sent - back.arrived} of ${back.sent} back`
+  /**
+   * Waits until all packets that went into one end have come out of the other, over all SAs, whatever became of them.
+   *
+   * @returns how many packets, and how many of them a full socket has cost
+   * @throws saying how many are lost without an excuse
+   */
+  async nothingLost(): Promise<{ readonly packets: number; readonly excused: number }> {
+    for (const end = Date.now() + 2000; ; ) {
+      const [alice, moon] = await Promise.all([this.#device(this.alice), this.#device(this.moon)])
+      const lost = alice.out + moon.out - alice.in - moon.in
+      const excused = (await this.#socketFull('alice')) + (await this.#socketFull('moon'))
+      if (lost === excused) return { packets: alice.out + moon.out, excused }
+      if (Date.now() > end)
+        throw new Error(`${lost} of ${alice.out + moon.out} packets lost, ${excused} by a full socket`)
+      await sleep(100)
     }
-    await until('quiet', 2000, async () => {
-      counters = await this.deviceCounters()
-      const { aliceToMoon: there, moonToAlice: back } = counters
-      return there.sent === there.arrived && back.sent === back.arrived
-    }).catch(() => {
-      throw new Error(`device counters: ${lost()}`)
-    })
-    return lost()
   }
 
-  async #device(host: Host, device: string): Promise<{ in: number; out: number }> {
+  /** Packets that a TUN device has carried since it was made. */
+  async #device({ host, device }: Party): Promise<{ in: number; out: number }> {
     const files = ['tx_packets', 'rx_packets'].map(name => `/sys/class/net/${device}/statistics/${name}`)
     const [out, into] = (await this.lab.exec(host, ['cat', ...files])).stdout.split('\n').map(Number)
     return { in: into ?? 0, out: out ?? 0 }
@@ -142,12 +147,14 @@ export class Tunnel {
    * The checks that an answered ping does not replace: the SA's mode, cipher, encapsulation and counters on both sides,
    * and the capture of the public segment. To be called once, at the end, when no traffic is running.
    *
-   * @param rekeyed - the SAs are not the first ones, so counters cannot be compared with the whole capture
    * @returns facts for the case's line
    */
-  async expectProtected(rekeyed = false): Promise<string[]> {
+  async expectProtected(story: Story = 'plain'): Promise<string[]> {
     const { alice, moon } = await this.settled()
-    for (const [name, sa] of [['alice', alice], ['moon', moon]] as const) {
+    for (const [name, sa] of [
+      ['alice', alice],
+      ['moon', moon],
+    ] as const) {
       equal(`${name}: mode`, sa.mode, 'tunnel')
       equal(`${name}: cipher`, sa.cipher, this.#esp.replace(GROUP, ''))
       equal(`${name}: IKE`, sa.ikeSuite, this.#ike)
@@ -161,9 +168,16 @@ export class Tunnel {
     equal('packets sent by alice, on the wire', alice.packetsOut, here.there)
     equal('packets received by moon, on the wire', moon.packetsIn + full.moon, here.there)
     equal('packets sent by moon, on the wire', moon.packetsOut, here.back)
-    equal('packets received by alice, on the wire', alice.packetsIn + full.alice, here.back)
-    if (!rekeyed) equal('SPIs on the wire', seen.esp.size, 2)
-    const decoded = await this.#decode(rekeyed)
+    // what was on its way to the old mapping is on this side of the NAT only
+    const arrived = story === 'rebooted' && alice.packetsIn < here.back ? here.back : alice.packetsIn + full.alice
+    equal('packets received by alice, on the wire', arrived, here.back)
+    for (const [spi, numbers] of seen.esp) {
+      const wrong = numbers.findIndex((number, i) => number !== i + 1)
+      if (wrong >= 0)
+        throw new Error(`SPI ${spi}: packet ${wrong + 1} on the wire has sequence number ${numbers[wrong]}`)
+    }
+    if (story === 'plain') equal('SPIs on the wire', seen.esp.size, 2)
+    const decoded = await this.#decode(story !== 'plain')
     return [
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
@@ -193,7 +207,8 @@ export class Tunnel {
 
 /** @throws when a capture of the public segment shows something else than IKE, ESP in UDP and keepalives */
 export function expectNoClear(seen: Seen): void {
-  if (seen.clearCount > 0) throw new Error(`${seen.clearCount} clear packets on the public segment: ${seen.clear.join('; ')}`)
+  if (seen.clearCount > 0)
+    throw new Error(`${seen.clearCount} clear packets on the public segment: ${seen.clear.join('; ')}`)
   if (seen.esp.size === 0 || seen.ike === 0) throw new Error('no ESP or no IKE on the public segment')
 }
 

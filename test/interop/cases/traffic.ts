@@ -16,7 +16,12 @@ async function traffic(lab: Lab, options: TunnelOptions): Promise<readonly strin
   return [`ping ${there} ${back}`, `50 MB sha256 ok both ways ${speeds}`, ...(await tunnel.expectProtected())]
 }
 
-function row(initiator: Product, responder: Product, nat: NatType | undefined, more: Partial<TunnelOptions> = {}): Case {
+function row(
+  initiator: Product,
+  responder: Product,
+  nat: NatType | undefined,
+  more: Partial<TunnelOptions> = {},
+): Case {
   const suite = more.esp === undefined ? '' : ` ${more.esp}`
   const natweave = initiator === 'natweave' || responder === 'natweave'
   return {
