@@ -11,7 +11,16 @@ import {
   payloadOf,
   Writer,
 } from '../wire/index.ts'
-import { acceptAnswer, addChild, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
+import {
+  acceptAnswer,
+  addChild,
+  answerChild,
+  type ChildIntent,
+  intend,
+  intentPayloads,
+  isFailure,
+  rejectAnswer,
+} from './child.ts'
 import { assignAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
 import { ChildExchange } from './create-child.ts'
 import { equalBytes } from './equal.ts'
@@ -34,7 +43,13 @@ const body = (id: Identification): Uint8Array => {
 }
 
 /** AUTH data for one side of this SA. */
-function authData(sa: IkeSa, psk: Uint8Array, side: 'own' | 'peer', octets: InitOctets, id: Identification): Uint8Array {
+function authData(
+  sa: IkeSa,
+  psk: Uint8Array,
+  side: 'own' | 'peer',
+  octets: InitOctets,
+  id: Identification,
+): Uint8Array {
   const { suite, keys, ni, nr } = sa.channel!
   const initiator = (side === 'own') === sa.initiator
   const [nonce, skp] = initiator ? [nr, keys.pi] : [ni, keys.pr]
@@ -53,9 +68,11 @@ export class AuthExchange implements Exchange {
   request(sa: IkeSa): Payload[] {
     const settings = sa.settings!
     const id = toIdentification(settings.localId)
-    const child = Object.values(settings.children).find(c => c.start === 'connect') ?? Object.values(settings.children)[0]
+    const child =
+      Object.values(settings.children).find(c => c.start === 'connect') ?? Object.values(settings.children)[0]
     this.#intent = child === undefined ? undefined : intend(sa, child)
-    const exact = settings.remoteId.type !== 'any' && !settings.remoteId.value.includes('*') ? settings.remoteId : undefined
+    const exact =
+      settings.remoteId.type !== 'any' && !settings.remoteId.value.includes('*') ? settings.remoteId : undefined
     return [
       { type: 'IDi', ...id },
       ...(sa.host.first(sa) ? [notify(NotifyType.INITIAL_CONTACT)] : []),
@@ -96,8 +113,10 @@ export class AuthExchange implements Exchange {
     if (intent === undefined) return
     const { ni, nr } = sa.channel!
     const result = acceptAnswer(sa, intent, message, { ni, nr }, undefined, now)
-    if (isFailure(result)) sa.effect({ type: 'child-failed', name: intent.settings.name, ...result })
-    else addChild(sa, result, true)
+    if (isFailure(result)) {
+      sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
+      rejectAnswer(sa, intent, message.payloads, now)
+    } else addChild(sa, result, true)
     for (const child of Object.values(sa.settings!.children))
       if (child.name !== intent.settings.name && child.start === 'connect') sa.enqueue(new ChildExchange(child), now)
   }
@@ -140,7 +159,6 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   sa.settings = settings
   sa.remoteId = identity
   choosePlan(sa)
-  if (sa.state !== 'connecting') return [notify(NotifyType.NO_PROPOSAL_CHOSEN)]
   const id = toIdentification(settings.localId)
   const answer: Payload[] = [
     { type: 'IDr', ...id },
@@ -184,7 +202,8 @@ function authenticate(
   const failed = (why: string): never => {
     throw new PeerError('PEER_AUTH_FAILED', why, NotifyType.AUTHENTICATION_FAILED)
   }
-  if (auth?.method !== AuthMethod.SHARED_KEY_MIC) return failed(`${showIdentity(identity)} does not use a pre-shared key`)
+  if (auth?.method !== AuthMethod.SHARED_KEY_MIC)
+    return failed(`${showIdentity(identity)} does not use a pre-shared key`)
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
   const settings = candidates.find(c => equalBytes(auth.data, authData(sa, c.psk, 'peer', octets, id)))
   if (settings === undefined) return failed(`the pre-shared key of ${showIdentity(identity)} does not verify`)

@@ -4,16 +4,26 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import type { ModeContext, ModeStrategy, Selector } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
-import { NotifyType, type Payload, payloadOf, type Proposal } from '../wire/index.ts'
+import { NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
-import { spiBytes, spiNumber } from './informational.ts'
-import { deriveChildKeys, type Nonces } from './keys.ts'
+import { Inform, spiBytes, spiNumber } from './informational.ts'
 import { reportChildKeys } from './keylog.ts'
+import { deriveChildKeys, type Nonces } from './keys.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import { keGroupsOf, offerProposals, parseProposals, type ProposalSpec, usableProposals } from './proposal.ts'
+import { keGroupsOf, offerProposals, type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
 import { checkEspChoice, espSuite, selectProposal } from './selection.ts'
-import { everything, fromSettings, fromWire, host, narrow, sameSelector, showSelector, toWire, within } from './selectors.ts'
+import {
+  everything,
+  fromSettings,
+  fromWire,
+  host,
+  narrow,
+  sameSelector,
+  showSelector,
+  toWire,
+  within,
+} from './selectors.ts'
 
 /** Negotiation of Child SAs, RFC 7296 §1.2, §1.3.1, §2.9: the parts IKE_AUTH and CREATE_CHILD_SA share. */
 
@@ -48,7 +58,7 @@ const espProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec
   usableProposals(parseProposals(settings.proposals, 'esp'), sa.crypto)
 
 /**
- * @param group - of a key exchange of its own; undefined in IKE_AUTH, where there is none
+ * @param replaces - the Child SA to rekey: the same selectors and mode again
  * @throws PeerError when no plan is left for it
  */
 export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): ChildIntent {
@@ -91,14 +101,14 @@ const offered = ({ proposals, spi }: ChildIntent, withoutKe: boolean): readonly 
 
 /**
  * The initiator's reading of the answer.
- * @param shared - g^ir of the exchange's own key exchange
+ * @param agreed - group and g^ir of the exchange's own key exchange; undefined in IKE_AUTH, or when the peer made none
  */
 export function acceptAnswer(
   sa: IkeSa,
   intent: ChildIntent,
   message: IncomingMessage,
   nonces: Nonces,
-  shared: Uint8Array | undefined,
+  agreed: { readonly group: number; readonly shared: Uint8Array } | undefined,
   now: number,
 ): ChildSa | ChildFailure {
   const { payloads } = message
@@ -109,13 +119,16 @@ export function acceptAnswer(
   const tsr = payloadOf(payloads, 'TSr')
   if (answer === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'the answer lacks SA or traffic selectors', notify: NotifyType.INVALID_SYNTAX }
-  const check = checkEspChoice(answer, offered(intent, shared === undefined))
-  if (!check.ok)
-    return {
-      code: 'PEER_NO_PROPOSAL',
-      why: `the peer's choice of a proposal is wrong: ${check.why}`,
-      notify: NotifyType.NO_PROPOSAL_CHOSEN,
-    }
+  const check = checkEspChoice(answer, offered(intent, agreed === undefined))
+  const wrong = (why: string) => ({
+    code: 'PEER_NO_PROPOSAL',
+    why: `the peer's choice of a proposal is wrong: ${why}`,
+    notify: NotifyType.NO_PROPOSAL_CHOSEN,
+  })
+  if (!check.ok) return wrong(check.why)
+  const group = keGroupsOf([check.chosen]).find(g => g !== 0)
+  if (group !== undefined && group !== agreed?.group)
+    return wrong(`key exchange ${group}, but the KE payload is of another`)
   const wireLocal = fromWire(tsi.selectors)
   const wireRemote = fromWire(tsr.selectors)
   if (!within(wireLocal, intent.local) || !within(wireRemote, intent.remote))
@@ -141,9 +154,16 @@ export function acceptAnswer(
     wireRemote,
     initiator: true,
     nonces,
-    shared,
+    shared: group === undefined ? undefined : agreed?.shared,
     now,
   })
+}
+
+/** The peer has a Child SA this host cannot accept: it is told to forget it, RFC 7296 §2.21.3. */
+export function rejectAnswer(sa: IkeSa, intent: ChildIntent, payloads: readonly Payload[], now: number): void {
+  if (payloadOf(payloads, 'SA') === undefined) return
+  const deletion: Payload = { type: 'D', protocol: ProtocolId.ESP, spis: [spiBytes(intent.spi)] }
+  sa.enqueue(new Inform([deletion]), now)
 }
 
 function grantedMode(sa: IkeSa, asked: ModeStrategy, payloads: readonly Payload[]): ModeStrategy | undefined {
@@ -290,7 +310,10 @@ function findChild(
       const wireLocal = seen ? narrowSeen(tsr, local, sa.flow.local.address) : narrow(tsr, local)
       const wireRemote = seen ? narrowSeen(tsi, remote, sa.flow.remote.address) : narrow(tsi, remote)
       if (wireLocal.length === 0 || wireRemote.length === 0) continue
-      if (replaces !== undefined && !(sameSet(wireLocal, replaces.wireLocal) && sameSet(wireRemote, replaces.wireRemote)))
+      if (
+        replaces !== undefined &&
+        !(sameSet(wireLocal, replaces.wireLocal) && sameSet(wireRemote, replaces.wireRemote))
+      )
         continue
       if (mode.refuses?.(contextOf(sa, wireLocal, wireRemote, false)) !== undefined) continue
       return { settings: child, wireLocal, wireRemote, mode }
@@ -315,7 +338,12 @@ const sameSet = (a: readonly Selector[], b: readonly Selector[]): boolean =>
 function narrowSeen(proposed: readonly Selector[], allowed: readonly Selector[], seen: string): Selector[] {
   return proposed.flatMap(p => {
     if (p.start !== p.end) return []
-    return narrow([{ ...p, ...addressOf(seen) }], allowed).map(n => ({ ...n, family: p.family, start: p.start, end: p.end }))
+    return narrow([{ ...p, ...addressOf(seen) }], allowed).map(n => ({
+      ...n,
+      family: p.family,
+      start: p.start,
+      end: p.end,
+    }))
   })
 }
 

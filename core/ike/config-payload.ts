@@ -1,6 +1,13 @@
 import type { Address } from '../contracts/net.ts'
 import type { Identity, PeerSettings } from '../contracts/settings.ts'
-import { ConfigAttribute, ConfigType, formatAddress, type Payload, type PayloadOf, parseAddress } from '../wire/index.ts'
+import {
+  ConfigAttribute,
+  ConfigType,
+  formatAddress,
+  type Payload,
+  type PayloadOf,
+  parseAddress,
+} from '../wire/index.ts'
 import type { IkeSa } from './ike-sa.ts'
 
 /** Address assignment by the configuration payload, RFC 7296 §3.15. */

@@ -2,8 +2,18 @@ import type { KeyExchange } from '../contracts/crypto.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import { PeerError } from '../errors.ts'
-import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId } from '../wire/index.ts'
-import { acceptAnswer, addChild, answerChild, type ChildIntent, intend, intentPayloads, isFailure } from './child.ts'
+import { ExchangeType, NotifyType, type Payload, ProtocolId, payloadOf } from '../wire/index.ts'
+import {
+  acceptAnswer,
+  addChild,
+  answerChild,
+  type ChildFailure,
+  type ChildIntent,
+  intend,
+  intentPayloads,
+  isFailure,
+  rejectAnswer,
+} from './child.ts'
 import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -35,11 +45,19 @@ export class ChildExchange implements Exchange {
 
   request(sa: IkeSa): Payload[] | undefined {
     const old = this.replaces
-    if (old !== undefined && (!sa.children.has(old.id) || old.state === 'replaced' || old.state === 'deleting')) return undefined
+    if (old !== undefined && (!sa.children.has(old.id) || old.state === 'replaced' || old.state === 'deleting'))
+      return undefined
     if (old !== undefined) old.state = 'rekeying'
-    this.#intent = intend(sa, this.settings, old)
+    try {
+      this.#intent = intend(sa, this.settings, old)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      this.#failed(sa, error.code, error.message)
+      return undefined
+    }
     this.#nonce = sa.rng.bytes(NONCE)
-    this.#group ??= keGroupsOf(this.#intent.proposals)[0]
+    // NONE, number 0, stands for no key exchange
+    this.#group ??= keGroupsOf(this.#intent.proposals).find(g => g !== 0)
     this.#keyExchange = this.#group === undefined ? undefined : sa.crypto.keyExchange(this.#group, sa.rng)
     const [proposals, ...rest] = intentPayloads(this.#intent, false)
     return [
@@ -61,14 +79,13 @@ export class ChildExchange implements Exchange {
     if (error === NotifyType.TEMPORARY_FAILURE) return this.#later(sa, now)
     if (error === NotifyType.INVALID_KE_PAYLOAD) return this.#otherGroup(sa, payloads, now)
     // the peer has lost it: what both ends still want is a new one
-    if (error === NotifyType.CHILD_SA_NOT_FOUND && this.replaces !== undefined) return this.#lost(sa, this.replaces, now)
-    const nonce = payloadOf(payloads, 'Nonce')
-    const shared = this.#shared(payloads)
-    const ni = this.#nonce!
-    const nr = nonce?.data.slice() ?? new Uint8Array(0)
-    const result = acceptAnswer(sa, this.#intent!, message, { ni, nr }, shared, now)
-    if (isFailure(result)) return this.#failed(sa, result.code, result.why, now)
-    if (nonce === undefined) return this.#failed(sa, 'PEER_SYNTAX', 'the answer lacks a nonce', now)
+    if (error === NotifyType.CHILD_SA_NOT_FOUND && this.replaces !== undefined)
+      return this.#lost(sa, this.replaces, now)
+    const result = this.#accept(sa, message, now)
+    if (isFailure(result)) {
+      rejectAnswer(sa, this.#intent!, payloads, now)
+      return this.#failed(sa, result.code, result.why)
+    }
     const old = this.replaces
     addChild(sa, result, true, old)
     if (old === undefined) return
@@ -76,15 +93,27 @@ export class ChildExchange implements Exchange {
     sa.enqueue(new DeleteChild(old, 'replaced'), now)
   }
 
-  #shared(payloads: readonly Payload[]): Uint8Array | undefined {
-    if (this.#keyExchange === undefined) return undefined
-    const ke = payloadOf(payloads, 'KE')
-    return ke === undefined || ke.group !== this.#group ? undefined : this.#keyExchange.shared(ke.data)
+  #accept(sa: IkeSa, message: IncomingMessage, now: number): ChildSa | ChildFailure {
+    const nonce = payloadOf(message.payloads, 'Nonce')
+    const ke = payloadOf(message.payloads, 'KE')
+    const ni = this.#nonce!
+    const nr = nonce?.data.slice() ?? new Uint8Array(0)
+    const failure = (code: string, why: string) => ({ code, why, notify: NotifyType.INVALID_SYNTAX })
+    if (nonce === undefined && payloadOf(message.payloads, 'SA') !== undefined)
+      return failure('PEER_SYNTAX', 'the answer lacks a nonce')
+    let shared: Uint8Array | undefined
+    try {
+      if (ke !== undefined && ke.group === this.#group) shared = this.#keyExchange?.shared(ke.data)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      return failure(error.code, error.message)
+    }
+    return acceptAnswer(sa, this.#intent!, message, { ni, nr }, shared && { group: this.#group!, shared }, now)
   }
 
   #later(sa: IkeSa, now: number): void {
     if (this.replaces?.state === 'rekeying') this.replaces.state = 'installed'
-    if (++this.#retries > MAX_RETRIES) return this.#failed(sa, 'PEER_BUSY', 'the peer has no time for it', now)
+    if (++this.#retries > MAX_RETRIES) return this.#failed(sa, 'PEER_BUSY', 'the peer has no time for it')
     sa.later(this, now)
   }
 
@@ -92,7 +121,7 @@ export class ChildExchange implements Exchange {
     const data = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)?.data
     const group = data?.length === 2 ? (data[0]! << 8) | data[1]! : 0
     if (!keGroupsOf(this.#intent!.proposals).includes(group) || ++this.#retries > MAX_RETRIES)
-      return this.#failed(sa, 'PEER_NO_PROPOSAL', `the peer wants key exchange group ${group}, which is not offered`, now)
+      return this.#failed(sa, 'PEER_NO_PROPOSAL', `the peer wants key exchange group ${group}, which is not offered`)
     this.#group = group
     sa.enqueue(this, now)
   }
@@ -103,7 +132,7 @@ export class ChildExchange implements Exchange {
   }
 
   /** The old SA goes on until its hard limit; the engine tries again or lets it end. */
-  #failed(sa: IkeSa, code: string, why: string, _now: number): void {
+  #failed(sa: IkeSa, code: string, why: string): void {
     if (this.replaces?.state === 'rekeying') this.replaces.state = 'installed'
     sa.effect({ type: 'child-failed', name: this.settings.name, code, why })
   }
@@ -117,7 +146,12 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
   if (proposals === undefined || nonce === undefined)
     throw new PeerError('PEER_SYNTAX', 'CREATE_CHILD_SA without SA or nonce', NotifyType.INVALID_SYNTAX)
   // RFC 7296 §2.25.2: nothing new on an SA that is about to be replaced or deleted
-  if (sa.state !== 'established' || sa.successor !== undefined || sa.current instanceof RekeyIke || sa.pending(DeleteIke))
+  if (
+    sa.state !== 'established' ||
+    sa.successor !== undefined ||
+    sa.current instanceof RekeyIke ||
+    sa.pending(DeleteIke)
+  )
     return [notify(NotifyType.TEMPORARY_FAILURE)]
   if (proposals[0]?.protocol === ProtocolId.IKE) return respondRekeyIke(sa, payloads, proposals, nonce.data, now)
   const rekey = findNotify(payloads, NotifyType.REKEY_SA)
@@ -131,6 +165,7 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
   const keyExchange = (group: number) => sa.crypto.keyExchange(group, sa.rng)
   const result = answerChild(sa, payloads, { ni, nr }, keyExchange, now, old)
   if (isFailure(result)) {
+    if (result.notify === NotifyType.INVALID_SYNTAX) throw new PeerError(result.code, result.why, result.notify)
     sa.effect({ type: 'child-failed', name: old?.settings.name ?? '', code: result.code, why: result.why })
     return [notify(result.notify, result.data)]
   }

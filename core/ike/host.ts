@@ -87,6 +87,8 @@ export type IkeEffect =
   | { readonly type: 'addresses' }
   /** `successor` has the children now; this SA will be deleted. */
   | { readonly type: 'rekeyed'; readonly successor: IkeSa }
+  /** The peer refused a new key; this SA goes on and tries again later. */
+  | { readonly type: 'rekey-failed'; readonly code: string; readonly why: string }
   /** It has ended. `code` OK for an orderly end. */
   | { readonly type: 'closed'; readonly code: string; readonly why: string }
   /** Nothing more will come of it; its SPI is free. */

@@ -12,7 +12,16 @@ const TYPES = {
 } as const
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder()
+/** Strict: two identities that differ in octets never become the same text. */
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function utf8(type: 'fqdn' | 'rfc822', data: Uint8Array): Identity | undefined {
+  try {
+    return { type, value: decoder.decode(data) }
+  } catch {
+    return undefined
+  }
+}
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, b => b.toString(16).padStart(2, '0')).join('')
 const unhex = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ?? [], pair => Number.parseInt(pair, 16))
@@ -23,13 +32,13 @@ export function toIdentification({ type, value }: Identity): Identification {
   return { idType: TYPES[type], data }
 }
 
-/** @returns undefined for types natweave has no text for */
+/** @returns undefined for types natweave has no text for, and for octets that are no text */
 export function fromIdentification({ idType, data }: Identification): Identity | undefined {
   switch (idType) {
     case IdType.ID_FQDN:
-      return { type: 'fqdn', value: decoder.decode(data) }
+      return utf8('fqdn', data)
     case IdType.ID_RFC822_ADDR:
-      return { type: 'rfc822', value: decoder.decode(data) }
+      return utf8('rfc822', data)
     case IdType.ID_IPV4_ADDR:
       return data.length === 4 ? { type: 'ipv4', value: formatAddress(data) } : undefined
     case IdType.ID_IPV6_ADDR:

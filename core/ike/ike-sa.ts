@@ -76,8 +76,8 @@ export class IkeSa implements IkeSaView {
   rekeyAt = Infinity
   /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
   initOctets: InitOctets | undefined
-  /** The peer's DELETE of this SA came in: it ends once that is answered. */
-  deletedByPeer = false
+  /** The peer has ended this SA, by DELETE or for a failed authentication: it goes once that is answered. */
+  endedByPeer: { readonly code: string; readonly why: string } | undefined
   /** The SA this one's children moved to. */
   successor: IkeSa | undefined
   /** Called with a message that is not protected by this SA: IKE_SA_INIT responses, while connecting. */
@@ -128,7 +128,8 @@ export class IkeSa implements IkeSaView {
     if (this.state === 'dead') return this.#lingerUntil
     let due = Math.min(this.session.deadline, this.giveUpAt)
     for (const { at } of this.#retry) due = Math.min(due, at)
-    if (this.state === 'connecting' && !this.initiator) due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
+    if (this.state === 'connecting' && !this.initiator)
+      due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
       due = Math.min(due, this.rekeyAt, this.#keepaliveAt, this.session.busy ? Infinity : this.#dpdAt)
     return due
@@ -175,9 +176,21 @@ export class IkeSa implements IkeSaView {
     this.#retry.push({ at: now + RETRY_MS + jitter, exchange })
   }
 
+  /** Takes over what another SA still has to do: it is being replaced by this one. */
+  inherit(from: IkeSa, unless: (exchange: Exchange) => boolean, now: number): void {
+    // not before the peer has been told of the new SA: the timeout that is due at once comes after that message
+    const queued = from.#queue.splice(0).map(exchange => ({ at: now, exchange }))
+    this.#retry.push(...[...queued, ...from.#retry.splice(0)].filter(({ exchange }) => !unless(exchange)))
+    from.rekeyAt = Infinity
+  }
+
   /** True while an exchange of this kind is queued or under way. */
   pending(kind: new (...args: never[]) => Exchange): boolean {
-    return this.#current instanceof kind || this.#queue.some(x => x instanceof kind) || this.#retry.some(x => x.exchange instanceof kind)
+    return (
+      this.#current instanceof kind ||
+      this.#queue.some(x => x instanceof kind) ||
+      this.#retry.some(x => x.exchange instanceof kind)
+    )
   }
 
   /** The exchange under way. */
@@ -189,7 +202,7 @@ export class IkeSa implements IkeSaView {
     while (!this.session.busy && this.channel !== undefined && this.state !== 'dead') {
       const exchange = this.#queue.shift()
       if (exchange === undefined) return
-      const payloads = exchange.request(this, now)
+      const payloads = this.#asked(exchange, now)
       if (payloads === undefined) continue
       this.#current = exchange
       const message: OutgoingMessage = {
@@ -202,6 +215,16 @@ export class IkeSa implements IkeSaView {
       const datagram = this.#seal(message, now)
       this.session.requested(datagram, now)
       this.transmit(datagram, this.flow, now)
+    }
+  }
+
+  #asked(exchange: Exchange, now: number): Payload[] | undefined {
+    try {
+      return exchange.request(this, now)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      this.close(error.code, error.message, now)
+      return undefined
     }
   }
 
@@ -220,6 +243,8 @@ export class IkeSa implements IkeSaView {
       if (this.unprotected === undefined) return this.drop('late-init')
       return this.unprotected(raw, message, flow, now)
     }
+    // nobody has proved who they are yet: the peer says it again when its IKE_AUTH response has come
+    if (!response && this.initiator && this.state === 'connecting') return this.drop('early')
     const protectedPart = payloadOf(message.payloads, 'SK')
     if (this.channel === undefined || protectedPart === undefined) return this.drop('unprotected')
     if (response ? !this.session.expects(header.messageId) : this.session.classify(header.messageId).type === 'stray')
@@ -227,7 +252,6 @@ export class IkeSa implements IkeSaView {
     const chain = this.channel.inbound.open(raw, protectedPart.bodyAt)
     if (chain === undefined) return this.drop('integrity')
     if (this.state === 'dead') return this.#lastWords(header.messageId, response, flow, now)
-    this.lastIn = now
     if (response) this.#response(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
     else this.#request(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
   }
@@ -236,6 +260,7 @@ export class IkeSa implements IkeSaView {
     const current = this.#current
     if (current === undefined || exchange !== current.type) return this.drop('wrong-exchange')
     const payloads = this.#parse(inner, chain)
+    this.lastIn = now
     this.session.acknowledge()
     this.#current = undefined
     if (payloads === undefined) return this.close('PEER_SYNTAX', 'the peer sent a malformed response', now)
@@ -254,11 +279,13 @@ export class IkeSa implements IkeSaView {
 
   #request(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
     const known = this.session.classify(messageId)
+    // a copy may come from anybody who listens: it proves neither life nor place of the peer (RFC 7296 §2.4)
     if (known.type === 'again') return this.transmit(known.datagram, flow, now)
+    this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
     this.#trace('in', request)
-    this.#follow(flow, exchange === ExchangeType.IKE_AUTH)
+    this.#follow(flow, this.state === 'connecting')
     let answer: Payload[]
     let fatal: PeerError | undefined
     try {
@@ -281,7 +308,7 @@ export class IkeSa implements IkeSaView {
     this.session.responded(messageId, datagram)
     this.transmit(datagram, flow, now)
     if (fatal !== undefined) this.close(fatal.code, fatal.message, now, true)
-    else if (this.deletedByPeer) this.close('OK', 'deleted by the peer', now, true)
+    else if (this.endedByPeer !== undefined) this.close(this.endedByPeer.code, this.endedByPeer.why, now, true)
     this.pump(now)
   }
 
@@ -311,7 +338,12 @@ export class IkeSa implements IkeSaView {
   }
 
   #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {
-    this.effect({ type: 'message', direction, summary: summary(m.exchange, m.response, m.messageId, m.payloads), flow: m.flow })
+    this.effect({
+      type: 'message',
+      direction,
+      summary: summary(m.exchange, m.response, m.messageId, m.payloads),
+      flow: m.flow,
+    })
   }
 
   /** Records unprotected messages in the trace as well. */
@@ -418,7 +450,12 @@ export class IkeSa implements IkeSaView {
     this.state = 'dead'
     for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
     this.children.clear()
-    if (this.successor === undefined && this.settings !== undefined && this.remoteId !== undefined && this.assigned.length > 0)
+    if (
+      this.successor === undefined &&
+      this.settings !== undefined &&
+      this.remoteId !== undefined &&
+      this.assigned.length > 0
+    )
       this.host.release(this.settings, this.remoteId)
     this.effect({ type: 'closed', code, why })
     if (linger) this.#lingerUntil = now + LINGER_MS

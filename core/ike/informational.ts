@@ -1,8 +1,9 @@
 import type { IncomingMessage } from '../contracts/ike-task.ts'
-import { ExchangeType, type Payload, payloadOf, ProtocolId } from '../wire/index.ts'
+import { ExchangeType, NotifyType, type Payload, ProtocolId } from '../wire/index.ts'
 import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
+import { findNotify } from './notify.ts'
 
 /** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
 
@@ -78,16 +79,19 @@ export class DeleteChild implements Exchange {
 
 /** Answers the peer's INFORMATIONAL request. */
 export function respondInformational(sa: IkeSa, request: IncomingMessage): Payload[] {
-  const deletion = payloadOf(request.payloads, 'D')
-  if (deletion === undefined) return []
-  if (deletion.protocol === ProtocolId.IKE) {
-    sa.state = 'closing'
-    sa.deletedByPeer = true
+  const { payloads } = request
+  const deletions = payloads.filter(p => p.type === 'D')
+  // §2.21.2: the initiator tells so that our AUTH did not convince it
+  if (findNotify(payloads, NotifyType.AUTHENTICATION_FAILED) !== undefined) {
+    sa.endedByPeer = { code: 'PEER_AUTH_FAILED', why: 'the peer does not accept our identity or key' }
     return []
   }
-  if (deletion.protocol !== ProtocolId.ESP) return []
+  if (deletions.some(d => d.protocol === ProtocolId.IKE)) {
+    sa.endedByPeer = { code: 'OK', why: 'deleted by the peer' }
+    return []
+  }
   const own: Uint8Array[] = []
-  for (const spi of deletion.spis) {
+  for (const spi of deletions.flatMap(d => (d.protocol === ProtocolId.ESP ? d.spis : []))) {
     const child = childByPeerSpi(sa, spi)
     if (child === undefined) continue
     sa.children.delete(child.id)

@@ -9,9 +9,9 @@ import {
   NotifyType,
   type Payload,
   type PayloadOf,
-  payloadOf,
-  parseIke,
   type Proposal,
+  parseIke,
+  payloadOf,
   serializeIke,
 } from '../wire/index.ts'
 import { AuthExchange } from './auth.ts'
@@ -60,7 +60,13 @@ export class Init {
   #build(now: number): readonly Payload[] {
     const payloads: Payload[] = []
     const { flow } = this.#sa
-    const message: OutgoingMessage = { exchange: ExchangeType.IKE_SA_INIT, response: false, messageId: 0, flow, payloads }
+    const message: OutgoingMessage = {
+      exchange: ExchangeType.IKE_SA_INIT,
+      response: false,
+      messageId: 0,
+      flow,
+      payloads,
+    }
     for (const task of this.#sa.tasks) task.build?.(message, this.#sa, now)
     return payloads
   }
@@ -162,10 +168,14 @@ export class Init {
     openChannel(sa, suite, shared, this.#nonce, nr.slice())
     const { messageId } = message.header
     const incoming = { exchange: ExchangeType.IKE_SA_INIT, response: true, messageId, flow, payloads: message.payloads }
-    for (const task of sa.tasks) task.process?.(incoming, sa, now)
-    choosePlan(sa)
-    if (sa.plan === undefined) return
-    sa.move(sa.host.encap(sa.plan.encap).ikeFlow(sa.flow, sa.host.locals()))
+    try {
+      for (const task of sa.tasks) task.process?.(incoming, sa, now)
+      choosePlan(sa)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      return sa.close(error.code, error.message, now)
+    }
+    sa.move(sa.host.encap(sa.plan!.encap).ikeFlow(sa.flow, sa.host.locals()))
     const octets = { own: this.#message, peer: raw.slice() }
     sa.enqueue(new AuthExchange(octets), now)
   }

@@ -3,7 +3,11 @@ import { type Payload, type PayloadOf, ProtocolId } from '../wire/index.ts'
 const EMPTY = new Uint8Array(0)
 
 /** A Notify payload; `spi` only for one that speaks of an SA. */
-export const notify = (type: number, data: Uint8Array = EMPTY, about?: { protocol: number; spi: Uint8Array }): Payload => ({
+export const notify = (
+  type: number,
+  data: Uint8Array = EMPTY,
+  about?: { protocol: number; spi: Uint8Array },
+): Payload => ({
   type: 'N',
   protocol: about?.protocol ?? ProtocolId.NONE,
   spi: about?.spi ?? EMPTY,

@@ -2,7 +2,7 @@ import type { KeyExchange } from '../contracts/crypto.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { PeerError } from '../errors.ts'
-import { ExchangeType, NotifyType, type Payload, payloadOf, ProtocolId, type Proposal } from '../wire/index.ts'
+import { ExchangeType, NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
 import { setChannel } from './channel.ts'
 import type { Exchange } from './exchange.ts'
 import { IkeSa } from './ike-sa.ts'
@@ -17,6 +17,8 @@ import type { IkeSuite } from './suite.ts'
 
 const NONCE = 32
 const MAX_RETRIES = 5
+/** Pause before the next attempt when the peer refused: meanwhile the old SA is as good as it was. */
+const REFUSED_MS = 60_000
 
 export const spi64Bytes = (spi: bigint): Uint8Array => {
   const bytes = new Uint8Array(8)
@@ -76,7 +78,10 @@ export class RekeyIke implements Exchange {
 
   #refused(sa: IkeSa, type: number, now: number): void {
     if (type === NotifyType.TEMPORARY_FAILURE && ++this.#retries <= MAX_RETRIES) return sa.later(this, now)
-    throw new PeerError('PEER_REKEY', `the peer refuses to rekey the IKE SA with notify ${type}`)
+    const why = `the peer refuses to rekey the IKE SA with notify ${type}`
+    if (type === NotifyType.INVALID_SYNTAX) throw new PeerError('PEER_SYNTAX', why)
+    sa.rekeyAt = now + REFUSED_MS
+    sa.effect({ type: 'rekey-failed', code: 'PEER_REKEY', why })
   }
 }
 
@@ -141,8 +146,8 @@ function succeed(
   for (const [id, child] of sa.children) next.children.set(id, child)
   sa.children.clear()
   sa.successor = next
+  next.inherit(sa, exchange => exchange instanceof RekeyIke, now)
   setChannel(next, suite, keys, ni, nr)
   next.startTimers(now)
   sa.effect({ type: 'rekeyed', successor: next })
 }
-

@@ -15,7 +15,6 @@ import { RekeyIke } from './rekey-ike.ts'
 function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   if (sa.state === 'connecting') {
     if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator) return respondAuth(sa, request, now)
-    if (request.exchange === ExchangeType.INFORMATIONAL && sa.initiator) return respondInformational(sa, request)
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request)

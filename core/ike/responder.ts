@@ -18,7 +18,7 @@ import type { Behaviour } from './exchange.ts'
 import type { IkeHost } from './host.ts'
 import { IkeSa } from './ike-sa.ts'
 import { findNotify, notify } from './notify.ts'
-import { parseProposals, type ProposalSpec, usableProposals } from './proposal.ts'
+import { type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
 import { freshSpi } from './rekey-ike.ts'
 import { ikeSuite, selectProposal } from './selection.ts'
 
@@ -72,7 +72,10 @@ export class Responder {
     if (halfOpen >= cookieThreshold) {
       const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
       if (cookie === undefined || !this.#cookieFits(cookie, nonce.data, flow, header.initiatorSpi, now))
-        return this.#refuse(message, notify(NotifyType.COOKIE, this.#cookie(nonce.data, flow, header.initiatorSpi, now)))
+        return this.#refuse(
+          message,
+          notify(NotifyType.COOKIE, this.#cookie(nonce.data, flow, header.initiatorSpi, now)),
+        )
     }
     if (halfOpen >= halfOpenLimit) return { drop: 'ike-half-open-limit' }
     const critical = payloads.find(p => p.type === 'unknown' && p.critical)
@@ -111,7 +114,15 @@ export class Responder {
       { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
       { type: 'Nonce', data: nr },
     ]
-    return this.#accept(sa, raw, message, flow, answer, () => openChannel(sa, suite, shared, nonce.data.slice(), nr), now)
+    return this.#accept(
+      sa,
+      raw,
+      message,
+      flow,
+      answer,
+      () => openChannel(sa, suite, shared, nonce.data.slice(), nr),
+      now,
+    )
   }
 
   #accept(
@@ -129,7 +140,14 @@ export class Responder {
     const forced = this.#host.peers().some(p => p.encapsulation === 'force' && matchesAddress(p.remote, flow))
     if (forced) sa.learn('forceEncapsulation', true, 'encapsulation: force', now)
     this.#host.observe(sa)
-    for (const task of sa.tasks) task.process?.(request, sa, now)
+    try {
+      for (const task of sa.tasks) task.process?.(request, sa, now)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      const refusal =
+        error.notify === undefined ? { drop: 'ike-refused' } : this.#refuse(message, notify(error.notify, error.data))
+      return { ...refusal, why: error.message }
+    }
     for (const task of sa.tasks)
       task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
     const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)
@@ -158,7 +176,10 @@ export class Responder {
   #proposals(): readonly ProposalSpec[] {
     if (this.#own === undefined) {
       const texts = new Map(this.#host.peers().map(p => [p.proposals.join(' '), p.proposals]))
-      this.#own = usableProposals([...texts.values()].flatMap(list => parseProposals(list, 'ike')), this.#host.crypto)
+      this.#own = usableProposals(
+        [...texts.values()].flatMap(list => parseProposals(list, 'ike')),
+        this.#host.crypto,
+      )
     }
     return this.#own
   }

@@ -74,9 +74,7 @@ export function fromSettings(settings: readonly SelectorSettings[], dynamic: rea
     const hostBits = BigInt((family === 4 ? 32 : 128) - range.bits)
     const start = (toInteger(range.address) >> hostBits) << hostBits
     const end = start | ((1n << hostBits) - 1n)
-    return [
-      { family, protocol, startPort, endPort, start: fromInteger(start, family), end: fromInteger(end, family) },
-    ]
+    return [{ family, protocol, startPort, endPort, start: fromInteger(start, family), end: fromInteger(end, family) }]
   })
 }
 
@@ -118,7 +116,9 @@ export const sameSelector = (a: Selector, b: Selector): boolean =>
  */
 export function narrow(proposed: readonly Selector[], allowed: readonly Selector[]): Selector[] {
   const parts = proposed.flatMap(p => allowed.flatMap(a => intersect(p, a) ?? []))
-  return parts.filter((part, i) => !parts.some((other, j) => i !== j && contains(other, part) && (!contains(part, other) || j < i)))
+  return parts.filter(
+    (part, i) => !parts.some((other, j) => i !== j && contains(other, part) && (!contains(part, other) || j < i)),
+  )
 }
 
 /** True when every answered selector lies inside a proposed one: a responder may narrow, never widen. */

@@ -1,4 +1,4 @@
-import { ExchangeType, nameOf, NotifyType, type Payload } from '../wire/index.ts'
+import { ExchangeType, NotifyType, nameOf, type Payload } from '../wire/index.ts'
 
 /** One message as people write it: `IKE_SA_INIT request 0 [ SA KE Nonce N(COOKIE) ]`. */
 export function summary(exchange: number, response: boolean, messageId: number, payloads: readonly Payload[]): string {
