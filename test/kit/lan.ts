@@ -1,0 +1,88 @@
+import { type AddressKey, type Ip, isV6 } from './address.ts'
+import type { Fire } from './event-queue.ts'
+import type { Link } from './link.ts'
+import type { World } from './world.ts'
+
+/** Where a route can lead: an interface on a LAN, or a host's tunnel device. */
+export interface Exit {
+  readonly name: string
+  readonly mtu: number
+  /** Addresses of the host on this exit, most preferred first. */
+  readonly addresses: readonly Ip[]
+  /** Sends; the frame is the exit's from now on. @returns false when nobody has the address `to` */
+  emit(frame: Uint8Array, to: AddressKey): boolean
+}
+
+/** A node's place on a LAN. */
+export class Interface implements Exit {
+  readonly name: string
+  readonly nodeName: string
+  readonly link: Link
+  /** Prebound: an event in flight carries it as is. */
+  readonly receive: Fire
+  addresses: Ip[] = []
+  lan: Lan | undefined
+
+  constructor(name: string, nodeName: string, link: Link, input: (frame: Uint8Array, from: Interface) => void) {
+    this.name = name
+    this.nodeName = nodeName
+    this.link = link
+    this.receive = frame => input(frame, this)
+  }
+
+  get mtu(): number {
+    return this.link.mtu
+  }
+
+  /** First address of the family. */
+  address(v6: boolean): Ip | undefined {
+    return this.addresses.find(ip => isV6(ip.key) === v6)
+  }
+
+  emit(frame: Uint8Array, to: AddressKey): boolean {
+    return this.lan?.carry(frame, this, to) ?? false
+  }
+}
+
+/** A broadcast domain: a switch whose neighbour table is always right. Several prefixes may share one. */
+export class Lan {
+  readonly name: string
+  readonly #world: World
+  readonly #members = new Map<AddressKey, Interface>()
+
+  constructor(name: string, world: World) {
+    this.name = name
+    this.#world = world
+  }
+
+  join(iface: Interface, ip: Ip): void {
+    this.#members.set(ip.key, iface)
+  }
+
+  leave(iface: Interface, ip: Ip): void {
+    if (this.#members.get(ip.key) === iface) this.#members.delete(ip.key)
+  }
+
+  carry(frame: Uint8Array, from: Interface, to: AddressKey): boolean {
+    const target = this.#members.get(to)
+    if (target === undefined) return false
+    const { clock } = this.#world
+    const now = clock.now()
+    const lost = from.link.refuses(frame, 'up', now)
+    if (lost !== undefined) {
+      this.#world.drop(from.nodeName, frame, lost)
+      return true
+    }
+    const there = from.link.arrival(frame.length, 'up', now)
+    this.#world.seen(this.name, 'pass', frame)
+    const lostThere = target.link.refuses(frame, 'down', there)
+    if (lostThere !== undefined) {
+      this.#world.drop(target.nodeName, frame, lostThere)
+      return true
+    }
+    clock.queue.push(target.link.arrival(frame.length, 'down', there), target.receive, frame)
+    if (from.link.duplicates() || target.link.duplicates())
+      clock.queue.push(target.link.arrival(frame.length, 'down', there), target.receive, frame.slice())
+    return true
+  }
+}
