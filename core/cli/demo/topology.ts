@@ -27,7 +27,8 @@ export function picture({ row, behind, notes }: Topology, pen: Pen): string[] {
   const size = widest(behind)
   const right = x - gap
   const left = right - size - 4
-  const middle = right - Math.floor(Math.min(size, inner.at(-1)!) / 2) - 2
+  // near the right corner, where no name stands
+  const middle = right - 3
   canvas.put(middle, below - 1, glyphs.joins[3], 'dim')
   box(canvas, left, below, size, behind.notes.length + 1, behind, pen)
   canvas.put(middle, below, glyphs.up, 'dim')
