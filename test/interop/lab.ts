@@ -27,6 +27,8 @@ export class Lab {
   /** Everything that a case writes; removed by `down`. */
   readonly state: string
   readonly #running: Background[] = []
+  #last: Promise<unknown> = Promise.resolve()
+  #closed = false
 
   constructor(prefix: string) {
     this.prefix = prefix
@@ -43,6 +45,12 @@ export class Lab {
   async down(): Promise<void> {
     await Promise.all(this.#running.splice(0).map(each => each.stop(2000)))
     await this.#lab('down')
+  }
+
+  /** `down` for good: whatever a case still wants to start is refused. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.down()
   }
 
   /** All mappings of a NAT are lost, as if it had rebooted. */
@@ -69,6 +77,7 @@ export class Lab {
 
   /** Starts a command on a host; its output goes to `HOST/NAME.log` in the state directory. */
   spawn(host: Host, name: string, argv: readonly string[], env: NodeJS.ProcessEnv = {}): Background {
+    if (this.#closed) throw new Error('the lab is closed')
     const process = new Background(this.on(host, argv), this.file(host, `${name}.log`), env)
     this.#running.push(process)
     return process
@@ -88,7 +97,7 @@ export class Lab {
   }
 
   /**
-   * Starts tcpdump. `snap` octets of each packet are kept, 0 for all.
+   * Starts tcpdump. `snap` octets of each packet are kept, 0 for all of them.
    *
    * @returns a function that ends the capture and says where it is; it throws when tcpdump has lost packets, because
    *   then the capture proves nothing
@@ -112,9 +121,16 @@ export class Lab {
     }
   }
 
-  async #lab(...args: readonly string[]): Promise<void> {
-    const done = await run([SCRIPT, ...args], { env: { LAB_PREFIX: this.prefix, LAB_STATE: this.state } })
-    if (done.code !== 0) throw new Error(`lab ${args.join(' ')}: ${last(done.stderr, done.stdout)}`)
+  /** One call after the other: a network must not be half built when it is taken down. */
+  #lab(...args: readonly string[]): Promise<void> {
+    const call = async () => {
+      if (this.#closed && args[0] !== 'down') throw new Error('the lab is closed')
+      const done = await run([SCRIPT, ...args], { env: { LAB_PREFIX: this.prefix, LAB_STATE: this.state } })
+      if (done.code !== 0) throw new Error(`lab ${args.join(' ')}: ${last(done.stderr, done.stdout)}`)
+    }
+    const result = this.#last.then(call)
+    this.#last = result.catch(() => {})
+    return result
   }
 }
 

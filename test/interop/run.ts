@@ -61,20 +61,21 @@ async function main(): Promise<number> {
     return 2
   }
   const unlock = lock(lab)
-  stopOnSignals(lab, unlock)
+  const stopping = stopOnSignals(lab, unlock)
   const failed = `${lab.state}-failed`
   rmSync(failed, { recursive: true, force: true })
   const outcomes: Outcome[] = []
   try {
     for (const each of chosen) {
       const outcome = await runOne(lab, each)
+      if (stopping()) return 130
       outcomes.push(outcome)
       print(outcome, values.json)
       if (!outcome.ok && existsSync(lab.state)) cpSync(lab.state, `${failed}/${fileName(each.name)}`, KEEP)
     }
   } finally {
     if (!values.keep) await lab.down()
-    unlock()
+    if (!stopping()) unlock()
   }
   const passed = outcomes.filter(({ ok }) => ok).length
   const sum = { passed, failed: outcomes.length - passed }
@@ -123,14 +124,19 @@ function lock(lab: Lab): () => void {
   return () => rmSync(file, { force: true })
 }
 
-function stopOnSignals(lab: Lab, unlock: () => void): void {
+/** @returns whether a signal has come; then the process ends by itself as soon as everything is cleaned up */
+function stopOnSignals(lab: Lab, unlock: () => void): () => boolean {
+  let stopping = false
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(signal, async () => {
+    process.on(signal, async () => {
+      if (stopping) return
+      stopping = true
       console.error(`\n${signal}: cleaning up`)
-      await lab.down()
+      await lab.close()
       unlock()
       process.exit(130)
     })
+  return () => stopping
 }
 
 process.exitCode = await main()

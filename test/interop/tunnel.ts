@@ -16,13 +16,9 @@ export interface TunnelOptions {
   readonly responder: Product
   /** In front of alice; undefined: no NAT anywhere. */
   readonly nat?: NatType
-  /** More options of `lab up`, e.g. `--loss`, `2`. */
-  readonly natOptions?: readonly string[]
   readonly ike?: string
   readonly esp?: string
   readonly dpdSeconds?: number
-  /** Whole packets for tshark, and all of them; else a sample. */
-  readonly captureAll?: boolean
 }
 
 /**
@@ -34,9 +30,6 @@ type Story = 'plain' | 'rekeyed' | 'rebooted'
 const IKE = 'aes256gcm16-prfsha256-x25519'
 const ESP = 'aes128gcm16-x25519'
 const GROUP = /-(x25519|ecp\d+|modp\d+)$/
-
-// All IKE messages, and the first 300 packets of each SA in each direction: tshark takes its time.
-const SAMPLE = 'udp port 500 or (udp port 4500 and (udp[8:4] = 0 or udp[12:4] <= 300))'
 
 const make = { natweave: NatweaveProcess, strongSwan: Charon } as const satisfies Record<Product, unknown>
 
@@ -51,30 +44,20 @@ export class Tunnel {
   readonly #esp: string
   readonly #ike: string
   readonly #endCapture: () => Promise<string>
-  readonly #endWholeCapture: () => Promise<string>
 
-  private constructor(
-    lab: Lab,
-    options: TunnelOptions,
-    alice: Party,
-    moon: Party,
-    captures: (() => Promise<string>)[],
-  ) {
+  private constructor(lab: Lab, options: TunnelOptions, alice: Party, moon: Party, endCapture: () => Promise<string>) {
     this.lab = lab
     this.alice = alice
     this.moon = moon
     this.#esp = options.esp ?? ESP
     this.#ike = options.ike ?? IKE
-    const [all, ike] = captures
-    if (all === undefined || ike === undefined) throw new Error('two captures wanted')
-    this.#endCapture = all
-    this.#endWholeCapture = ike
+    this.#endCapture = endCapture
   }
 
   /** Builds the network, starts both ends and connects. */
   static async up(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
     if (options.nat === undefined) await lab.up('direct')
-    else await lab.up('nat1', ['--nata', options.nat, ...(options.natOptions ?? [])])
+    else await lab.up('nat1', ['--nata', options.nat])
     const config: Omit<TunnelConfig, 'role'> = {
       ike: options.ike ?? IKE,
       esp: options.esp ?? ESP,
@@ -84,14 +67,9 @@ export class Tunnel {
     }
     const alice = new make[options.initiator](lab, 'alice', { ...config, role: 'initiator' })
     const moon = new make[options.responder](lab, 'moon', { ...config, role: 'responder' })
-    const captures = await Promise.all([
-      // enough of each packet for all headers and the marker in it
-      lab.capture('inet', 'br0', 'public', 300),
-      // whole, for tshark: IKE, and a sample of what is encrypted
-      lab.capture('inet', 'br0', 'whole', 0, options.captureAll === true ? '' : SAMPLE),
-    ])
+    const endCapture = await lab.capture('inet', 'br0', 'public')
     await Promise.all([alice.start(), moon.start()])
-    const tunnel = new Tunnel(lab, options, alice, moon, captures)
+    const tunnel = new Tunnel(lab, options, alice, moon, endCapture)
     await alice.connect()
     await tunnel.settled()
     return tunnel
@@ -160,7 +138,8 @@ export class Tunnel {
       equal(`${name}: IKE`, sa.ikeSuite, this.#ike)
       equal(`${name}: ESP in UDP`, sa.encapsulated, true)
     }
-    const seen = inspect(await this.#endCapture())
+    const capture = await this.#endCapture()
+    const seen = inspect(capture)
     expectNoClear(seen)
     const full = { alice: await this.#socketFull('alice'), moon: await this.#socketFull('moon') }
     const here = { there: packetsOf(seen, alice.spiOut), back: packetsOf(seen, alice.spiIn) }
@@ -177,7 +156,7 @@ export class Tunnel {
         throw new Error(`SPI ${spi}: packet ${wrong + 1} on the wire has sequence number ${numbers[wrong]}`)
     }
     if (story === 'plain') equal('SPIs on the wire', seen.esp.size, 2)
-    const decoded = await this.#decode(story !== 'plain')
+    const decoded = await this.#decode(capture, story !== 'plain')
     return [
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
@@ -194,12 +173,12 @@ export class Tunnel {
     return Number(values[names.indexOf('RcvbufErrors')] ?? 0)
   }
 
-  /** Lets Wireshark judge all IKE messages and a sample of ESP, with the keys that one end exports. */
-  async #decode(rekeyed: boolean): Promise<Decoded> {
+  /** Lets Wireshark judge every packet, with the keys that one end exports. */
+  async #decode(capture: string, rekeyed: boolean): Promise<Decoded> {
     const exporter = [this.alice, this.moon].find(({ product }) => product === 'natweave')
     // charon's keys are known for its first SAs only; see charon-keys.ts
     const keys = exporter !== undefined ? await exporter.keys() : rekeyed ? [] : await this.alice.keys()
-    const decoded = await decode(await this.#endWholeCapture(), keys)
+    const decoded = await decode(capture, keys)
     expectUnderstood(decoded, exporter !== undefined || !rekeyed)
     return decoded
   }
