@@ -75,14 +75,26 @@ export class Lan {
     }
     const there = from.link.arrival(frame.length, 'up', now)
     this.#world.seen(this.name, 'pass', frame)
-    const lostThere = target.link.refuses(frame, 'down', there)
-    if (lostThere !== undefined) {
-      this.#world.drop(target.nodeName, frame, lostThere)
-      return true
+    const copies = from.link.duplicates() ? 2 : 1
+    for (let copy = 0; copy < copies; copy++) {
+      const sent = copy === 0 ? frame : frame.slice()
+      // A busy cable depends on who comes first, so that is found out when it happens; else one event does for both cables.
+      if (target.link.bandwidth === Number.POSITIVE_INFINITY) this.#descend(sent, target, there)
+      else clock.queue.push(there, waiting => this.#descend(waiting, target, there), sent)
     }
-    clock.queue.push(target.link.arrival(frame.length, 'down', there), target.receive, frame)
-    if (from.link.duplicates() || target.link.duplicates())
-      clock.queue.push(target.link.arrival(frame.length, 'down', there), target.receive, frame.slice())
     return true
+  }
+
+  /** From the segment to the node. */
+  #descend(frame: Uint8Array, { link, nodeName, receive }: Interface, start: number): void {
+    const { queue } = this.#world.clock
+    const lost = link.refuses(frame, 'down', start)
+    if (lost !== undefined) {
+      this.#world.drop(nodeName, frame, lost)
+      return
+    }
+    const second = link.duplicates() ? frame.slice() : undefined
+    queue.push(link.arrival(frame.length, 'down', start), receive, frame)
+    if (second !== undefined) queue.push(link.arrival(second.length, 'down', start), receive, second)
   }
 }

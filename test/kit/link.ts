@@ -40,7 +40,8 @@ export class Link implements Required<LinkOptions> {
   dropIf: ((packet: Uint8Array, direction: Direction) => boolean) | undefined
   #connected = true
   readonly #busyUntil = { up: 0, down: 0 }
-  readonly #lastArrival = { up: 0, down: 0 }
+  /** When the latest packet entered each way, and when it comes out. */
+  readonly #last = { up: { start: 0, arrival: 0 }, down: { start: 0, arrival: 0 } }
   readonly #rng: SeededRng
 
   constructor(options: LinkOptions, rng: SeededRng) {
@@ -88,9 +89,12 @@ export class Link implements Required<LinkOptions> {
     at += this.latency
     if (this.jitter > 0) at += this.#rng.float() * this.jitter
     if (this.#rng.chance(this.reorder)) return at + this.reorderBy
-    if (at < this.#lastArrival[direction]) at = this.#lastArrival[direction]
-    this.#lastArrival[direction] = at
-    return at
+    // First in, first out; but a packet reckoned later may have entered earlier, and then owes nothing to the other.
+    const last = this.#last[direction]
+    if (start < last.start) return at
+    last.start = start
+    last.arrival = Math.max(at, last.arrival)
+    return last.arrival
   }
 
   duplicates(): boolean {
