@@ -2,9 +2,10 @@ import type { KeyExchange } from '../contracts/crypto.ts'
 import type { EspSuite } from '../contracts/data-plane.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
-import type { ModeContext, ModeStrategy, Selector } from '../contracts/strategy.ts'
+import type { ModeStrategy, Selector } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
 import { NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
+import { askedModes, asksFor, contextOf, grantedMode, modesFor, objection } from './child-mode.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { Inform, spiBytes, spiNumber } from './informational.ts'
@@ -31,6 +32,8 @@ import {
 export interface ChildIntent {
   readonly settings: ChildSettings
   readonly mode: ModeStrategy
+  /** Notify types that ask for `mode`. */
+  readonly asks: readonly number[]
   readonly spi: number
   readonly proposals: readonly ProposalSpec[]
   readonly local: readonly Selector[]
@@ -63,14 +66,18 @@ const espProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec
  */
 export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): ChildIntent {
   const mode = replaces === undefined ? planMode(sa, settings) : sa.host.mode(replaces.plan.mode)!
+  const proposals = espProposals(sa, settings)
+  if (proposals.length === 0)
+    throw new PeerError('PLAN_NONE', `no crypto provider here can do any of the ESP proposals of ${settings.name}`)
   const spi = sa.host.espSpi()
   const asking = sa.settings!.requestAddresses
   const dynamic = sa.virtual.length === 0 && asking.length > 0 ? asking.map(everything) : ownDynamic(sa)
   return {
     settings,
     mode,
+    asks: asksFor(mode, sa),
     spi,
-    proposals: espProposals(sa, settings),
+    proposals,
     local: replaces?.wireLocal ?? fromSettings(settings.localTs, dynamic),
     remote: replaces?.wireRemote ?? fromSettings(settings.remoteTs, peerDynamic(sa)),
     replaces,
@@ -87,12 +94,12 @@ function planMode(sa: IkeSa, settings: ChildSettings): ModeStrategy {
 
 /** SA, TSi, TSr and the mode's notify; the caller adds Nonce and KE where the exchange has them. */
 export function intentPayloads(intent: ChildIntent, withoutKe: boolean): Payload[] {
-  const { mode, local, remote } = intent
+  const { asks, local, remote } = intent
   return [
     { type: 'SA', proposals: offered(intent, withoutKe) },
     { type: 'TSi', selectors: toWire(local) },
     { type: 'TSr', selectors: toWire(remote) },
-    ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
+    ...asks.map(type => notify(type)),
   ]
 }
 
@@ -113,7 +120,8 @@ export function acceptAnswer(
 ): ChildSa | ChildFailure {
   const { payloads } = message
   const error = findError(payloads)
-  if (error !== undefined && payloadOf(payloads, 'SA') === undefined) return refused(error.notify, intent)
+  if (error !== undefined && payloadOf(payloads, 'SA') === undefined)
+    return refused(error.notify, intent, objection(sa, intent))
   const answer = payloadOf(payloads, 'SA')?.proposals
   const tsi = payloadOf(payloads, 'TSi')
   const tsr = payloadOf(payloads, 'TSr')
@@ -137,11 +145,11 @@ export function acceptAnswer(
       why: `the peer answered traffic selectors outside what was offered: ${show(wireLocal)} === ${show(wireRemote)}`,
       notify: NotifyType.TS_UNACCEPTABLE,
     }
-  const mode = grantedMode(sa, intent.mode, payloads)
+  const mode = grantedMode(sa, intent, payloads)
   if (mode === undefined)
     return {
       code: 'PEER_MODE',
-      why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}`,
+      why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}${objection(sa, intent)}`,
       notify: NotifyType.NO_PROPOSAL_CHOSEN,
     }
   return build(sa, {
@@ -166,12 +174,7 @@ export function rejectAnswer(sa: IkeSa, intent: ChildIntent, payloads: readonly 
   sa.enqueue(new Inform([deletion]), now)
 }
 
-function grantedMode(sa: IkeSa, asked: ModeStrategy, payloads: readonly Payload[]): ModeStrategy | undefined {
-  if (asked.notify === undefined || findNotify(payloads, asked.notify) !== undefined) return asked
-  return asked.fallback === undefined ? undefined : sa.host.mode(asked.fallback)
-}
-
-function refused(type: number, { settings, local, remote }: ChildIntent): ChildFailure {
+function refused(type: number, { settings, local, remote }: ChildIntent, objection: string): ChildFailure {
   switch (type) {
     case NotifyType.NO_PROPOSAL_CHOSEN:
       return {
@@ -182,7 +185,7 @@ function refused(type: number, { settings, local, remote }: ChildIntent): ChildF
     case NotifyType.TS_UNACCEPTABLE:
       return {
         code: 'PEER_TS_UNACCEPTABLE',
-        why: `the peer accepts no part of ${show(local)} === ${show(remote)} of ${settings.name}; compare with its traffic selectors`,
+        why: `the peer accepts no part of ${show(local)} === ${show(remote)} of ${settings.name}; compare with its traffic selectors${objection}`,
         notify: type,
       }
     case NotifyType.INTERNAL_ADDRESS_FAILURE:
@@ -226,11 +229,12 @@ export function answerChild(
   const tsr = payloadOf(payloads, 'TSr')
   if (proposals === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'a Child SA request without SA or selectors', notify: NotifyType.INVALID_SYNTAX }
-  const candidate = findChild(sa, payloads, fromWire(tsi.selectors), fromWire(tsr.selectors), replaces)
+  const refusals: string[] = []
+  const candidate = findChild(sa, payloads, fromWire(tsi.selectors), fromWire(tsr.selectors), replaces, refusals)
   if (candidate === undefined)
     return {
       code: 'PEER_TS_UNACCEPTABLE',
-      why: `no child of ${sa.peer} covers ${show(fromWire(tsr.selectors))} === ${show(fromWire(tsi.selectors))}`,
+      why: `no child of ${sa.peer} covers ${[`${show(fromWire(tsr.selectors))} === ${show(fromWire(tsi.selectors))}`, ...refusals].join('; ')}`,
       notify: NotifyType.TS_UNACCEPTABLE,
     }
   const options = { withoutKe: keyExchange === undefined, ...keAtHand(payloads) }
@@ -281,7 +285,8 @@ export function answerChild(
       ...extra,
       { type: 'TSi', selectors: toWire(wireRemote) },
       { type: 'TSr', selectors: toWire(wireLocal) },
-      ...(mode.notify === undefined ? [] : [notify(mode.notify)]),
+      // those of the peer's numbers that are known here
+      ...asksFor(mode, sa).flatMap(type => (findNotify(payloads, type) === undefined ? [] : [notify(type)])),
     ],
   }
 }
@@ -291,15 +296,19 @@ const keAtHand = (payloads: readonly Payload[]): { preferKe?: number } => {
   return group === undefined ? {} : { preferKe: group }
 }
 
-/** The first configured child that covers a part of what the peer proposes, in the mode the peer asks for. */
+/**
+ * The first configured child that covers a part of what the peer proposes, in the mode the peer asks for.
+ * @param refusals - gets what modes have against the selectors
+ */
 function findChild(
   sa: IkeSa,
   payloads: readonly Payload[],
   tsi: readonly Selector[],
   tsr: readonly Selector[],
   replaces: ChildSa | undefined,
+  refusals: string[],
 ): Candidate | undefined {
-  const asked = sa.host.modes().filter(m => m.notify !== undefined && findNotify(payloads, m.notify) !== undefined)
+  const asked = askedModes(sa, payloads)
   const settings = replaces === undefined ? Object.values(sa.settings!.children) : [replaces.settings]
   for (const child of settings)
     for (const mode of modesFor(sa, child, asked, replaces)) {
@@ -315,20 +324,14 @@ function findChild(
         !(sameSet(wireLocal, replaces.wireLocal) && sameSet(wireRemote, replaces.wireRemote))
       )
         continue
-      if (mode.refuses?.(contextOf(sa, wireLocal, wireRemote, false)) !== undefined) continue
+      const refusal = mode.refuses?.(contextOf(sa, wireLocal, wireRemote, false))
+      if (refusal !== undefined) {
+        refusals.push(`${mode.name} mode: ${refusal}`)
+        continue
+      }
       return { settings: child, wireLocal, wireRemote, mode }
     }
   return undefined
-}
-
-/** Modes to try for a child: the asked ones it allows, then tunnel mode, which needs no asking. */
-function modesFor(sa: IkeSa, child: ChildSettings, asked: readonly ModeStrategy[], replaces?: ChildSa): ModeStrategy[] {
-  if (replaces !== undefined) return [sa.host.mode(replaces.plan.mode)!]
-  const allowed = (m: ModeStrategy): boolean => child.mode === 'auto' || child.mode === m.name
-  const modes = asked.filter(allowed)
-  for (const m of sa.host.modes())
-    if (m.notify === undefined && (allowed(m) || sa.host.mode(child.mode)?.fallback === m.name)) modes.push(m)
-  return modes
 }
 
 const sameSet = (a: readonly Selector[], b: readonly Selector[]): boolean =>
@@ -352,13 +355,6 @@ const addressOf = (address: string): Pick<Selector, 'family' | 'start' | 'end'> 
   start: address,
   end: address,
 })
-
-const contextOf = (
-  sa: IkeSa,
-  local: readonly Selector[],
-  remote: readonly Selector[],
-  initiator: boolean,
-): ModeContext => ({ local, remote, initiator, facts: sa.facts, flow: () => sa.flow })
 
 interface Agreed {
   readonly settings: ChildSettings

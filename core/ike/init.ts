@@ -35,8 +35,8 @@ export class Init {
   readonly #sa: IkeSa
   readonly #proposals: readonly Proposal[]
   readonly #nonce: Uint8Array
-  #keyExchange: KeyExchange
-  #group: number
+  #keyExchange: KeyExchange | undefined
+  #group = 0
   #cookie: Uint8Array | undefined
   #retries = 0
   /** What the tasks added, made once: a retry changes only what it was asked to change. */
@@ -50,7 +50,13 @@ export class Init {
     const own = usableProposals(parseProposals(settings!.proposals, 'ike'), host.crypto)
     this.#proposals = offerProposals(own, new Uint8Array(0))
     this.#nonce = host.rng.bytes(NONCE)
-    this.#group = keGroupsOf(this.#proposals)[0]!
+    const group = keGroupsOf(this.#proposals)[0]
+    if (group === undefined) {
+      const why = `no crypto provider here can do any of the IKE proposals (peers.${settings!.name}.proposals)`
+      sa.close('USAGE_UNSUPPORTED_TRANSFORM', why, now)
+      return
+    }
+    this.#group = group
     this.#keyExchange = host.crypto.keyExchange(this.#group, host.rng)
     sa.unprotected = (raw, message, flow, at) => this.#receive(raw, message, flow, at)
     this.#extras = this.#build(now)
@@ -76,7 +82,7 @@ export class Init {
     const payloads: Payload[] = [
       ...(this.#cookie === undefined ? [] : [notify(NotifyType.COOKIE, this.#cookie)]),
       { type: 'SA', proposals: this.#proposals },
-      { type: 'KE', group: this.#group, data: this.#keyExchange.publicValue },
+      { type: 'KE', group: this.#group, data: this.#keyExchange!.publicValue },
       { type: 'Nonce', data: this.#nonce },
       ...this.#extras,
     ]
@@ -155,7 +161,7 @@ export class Init {
     const sa = this.#sa
     let shared: Uint8Array
     try {
-      shared = this.#keyExchange.shared(ke.data)
+      shared = this.#keyExchange!.shared(ke.data)
     } catch (error) {
       if (error instanceof PeerError) return sa.drop('init-ke')
       throw error
