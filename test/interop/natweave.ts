@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
+import type { ConfigInput } from '../../core/config/index.ts'
 import type { ChildStatus, PeerStatus, Status } from '../../core/contracts/natweave.ts'
-import { type Host, type Lab, last } from './lab.ts'
+import { ADDRESS, type Host, type Lab, last } from './lab.ts'
 import { IDENTITY, type KeyLine, type Party, PSK, type SaView, type TunnelConfig } from './party.ts'
 import { type Background, run, until } from './process.ts'
 
@@ -32,7 +33,11 @@ export class NatweaveProcess implements Party {
   }
 
   async start(): Promise<void> {
-    const config = this.#lab.write(this.host, 'natweave.yaml', natweaveYaml(this.#config, this.device))
+    const config = this.#lab.write(
+      this.host,
+      'natweave.json',
+      JSON.stringify(configuration(this.#config, this.device), undefined, 2),
+    )
     const keylog = this.#lab.file(this.host, 'keys.jsonl')
     const argv = [...COMMAND, 'up', '--config', config, '--json', '--socket', this.#socket, '--keylog', keylog]
     const process = this.#lab.spawn(this.host, 'natweave', argv)
@@ -103,44 +108,50 @@ export class NatweaveProcess implements Party {
 function view(peer: PeerStatus, child: ChildStatus): SaView {
   return {
     ikeSuite: peer.suite ?? '',
-    spiInitiator: peer.spiInitiator ?? '',
-    spiResponder: peer.spiResponder ?? '',
+    spiInitiator: digits(peer.spiInitiator ?? '', 16),
+    spiResponder: digits(peer.spiResponder ?? '', 16),
     mode: child.mode,
     cipher: child.suite,
     encapsulated: child.encap === 'udp-encap',
-    spiIn: child.spiIn,
-    spiOut: child.spiOut,
+    spiIn: digits(child.spiIn, 8),
+    spiOut: digits(child.spiOut, 8),
     packetsIn: child.counters.packetsIn,
     packetsOut: child.counters.packetsOut,
     virtualAddress: peer.virtualAddresses[0],
   }
 }
 
+const digits = (spi: string, length: number): string => spi.replace(/^0x/, '').toLowerCase().padStart(length, '0')
+
 /** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
-function natweaveYaml(config: TunnelConfig, device: string): string {
+function configuration(config: TunnelConfig, device: string): ConfigInput {
   const initiator = config.role === 'initiator'
   const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
-  return JSON.stringify({
-    plugins: {
-      udp: {},
-      tun: { name: device },
-      'udp-encap': {},
-    },
-    ...(initiator ? {} : { pools: { rw: { prefix: '10.9.0.0/24' } } }),
+  return {
+    device: { name: device },
+    // both ends are test hosts: give up on a dead peer as soon as charon does
+    ike: { retransmit: { timeout: '500ms', tries: 3 } },
+    ...(initiator ? {} : { pools: { rw: { addresses: ADDRESS.pool } } }),
     peers: {
       tunnel: {
-        ...(initiator ? { remote: config.gateway, requestAddresses: [4] } : { pool: 'rw' }),
+        ...(initiator ? { remote: config.gateway, addresses: ['ipv4'] } : { pool: 'rw' }),
         localId: mine,
         remoteId: theirs,
         psk: PSK,
         proposals: [config.ike],
         encapsulation: config.forceEncapsulation ? 'force' : 'auto',
-        dpd: `${config.dpdSeconds}s`,
-        start: 'wait',
+        dpd: config.dpdSeconds,
+        rekey: 0,
+        reconnect: false,
         children: {
-          lan: { [initiator ? 'remoteTs' : 'localTs']: ['10.3.0.0/24'], proposals: [config.esp], mode: 'tunnel' },
+          lan: {
+            [initiator ? 'remote' : 'local']: [ADDRESS.moonLan],
+            mode: 'tunnel',
+            proposals: [config.esp],
+            rekey: 0,
+          },
         },
       },
     },
-  })
+  }
 }
