@@ -78,6 +78,12 @@ export class Node {
     return iface
   }
 
+  /** The cable of the first interface. */
+  get link(): Link {
+    return this.interface().link
+  }
+
+  /** One more address, e.g. `10.1.0.7/24`, and the on-link route for its prefix. @throws UsageError USAGE_ADDRESS */
   addAddress(prefix: string, iface = this.interface()): void {
     const cidr = parseCidr(prefix)
     iface.addresses.push(cidr.ip)
@@ -163,7 +169,7 @@ export class Node {
     }
     const route = this.routeTo(destination, bypass)
     if (route === undefined) return this.#refuse(packet, 'no-route')
-    const mtu = this.mtuTo(destination, bypass)
+    const mtu = Math.min(route.exit.mtu, this.#pathMtus.get(destination) ?? route.exit.mtu)
     if (packet.length <= mtu) return this.emit(packet, route)
     // IPv6 senders always fragment; IPv4 ones unless told not to.
     if (!isIpv6(packet) && hasDontFragment(packet)) return this.#refuse(packet, 'too-big')
