@@ -1,0 +1,34 @@
+import { type Facts, knownFact } from '../contracts/facts.ts'
+import type { Flow } from '../contracts/net.ts'
+import type { Assessment, EncapStrategy, Problem } from '../contracts/strategy.ts'
+import type { LocalEndpoint } from '../contracts/transport.ts'
+
+const ESP = 50
+
+/** No encapsulation: ESP as IP protocol 50 between the addresses of the IKE SA, RFC 4303 §3.1. */
+export const none: EncapStrategy = {
+  slot: 'encap',
+  name: 'none',
+  solves: [] as readonly Problem[],
+  overhead: 0,
+  assess: (facts: Facts): Assessment => {
+    const obstacle = obstacles.find(([fact, value]) => knownFact(facts, fact) === value)
+    if (obstacle !== undefined) return { usable: false, why: obstacle[2] }
+    return { usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } }
+  },
+  ikeFlow: (current: Flow): Flow => current,
+  espFlow: (ike: Flow, locals: readonly LocalEndpoint[]): Flow | undefined => {
+    const { address } = ike.local
+    const raw = locals.some(l => l.protocol === ESP && l.role === 'raw' && l.address === address)
+    if (!raw) return undefined
+    return { protocol: ESP, local: { address, port: 0 }, remote: { address: ike.remote.address, port: 0 } }
+  },
+}
+
+const obstacles = [
+  ['forceEncapsulation', true, 'encapsulation is forced'],
+  ['localBehindNat', true, 'this host is behind a NAT, and most NATs drop IP protocol 50'],
+  ['remoteBehindNat', true, 'the peer is behind a NAT, and most NATs drop IP protocol 50'],
+  ['plainEspPossible', false, 'nothing here can send IP protocol 50'],
+  ['espBlocked', true, 'IP protocol 50 does not get through to the peer'],
+] as const
