@@ -106,6 +106,14 @@ export interface ModeStrategy extends StrategyBase {
   readonly substitutes?: boolean
   /** The mode used when the peer does not echo `notify`; undefined: the Child SA fails instead. */
   readonly fallback?: string
+  /** True: where the configuration names this mode, `fallback` is not taken, since the user asked for this one. */
+  readonly strict?: boolean
+  /**
+   * Where one number is not enough, such as a private one that only certain peers understand: the notify types that ask
+   * this peer for the mode. All are sent; the answer needs one of them. None: this peer cannot be asked, nor may it ask.
+   * Absent: `notify` alone.
+   */
+  asks?(facts: Facts): readonly number[]
   /** Why these selectors cannot be carried; undefined when they can. */
   refuses?(context: ModeContext): string | undefined
   create(context: ModeContext): Mode
@@ -136,6 +144,8 @@ export interface ModeContext {
 /** One Child SA's mode. No allocation; a returned Drop is counted and the packet forgotten. */
 export interface Mode {
   readonly name: string
+  /** Octets of every inner packet that do not travel; absent: taken to be one IP header of the outer family, 0 in tunnel mode. */
+  readonly saves?: number
   /** Inner packet → ESP payload: moves `start`/`end`, sets `nextHeader` and the outer header fields. */
   encode(packet: Packet): Drop | undefined
   /** ESP payload (without trailer; `nextHeader` from it) → inner packet. */

@@ -133,6 +133,6 @@ export class InstalledSa {
     this.#innerMtu =
       this.#pathMtu === undefined
         ? Number.POSITIVE_INFINITY
-        : innerMtu(this.#pathMtu, { suite, mode: mode.name, encapOctets: encap.overhead, family })
+        : innerMtu(this.#pathMtu, { suite, mode: mode.name, saves: mode.saves, encapOctets: encap.overhead, family })
   }
 }

@@ -7,6 +7,8 @@ export interface Framing {
   readonly suite: EspSuite
   /** Name of the mode; all but `tunnel` leave the inner IP header out. */
   readonly mode: string
+  /** `Mode.saves`, where the mode says it. */
+  readonly saves?: number | undefined
   /** `EncapStrategy.overhead`. */
   readonly encapOctets: number
   /** Of the outer IP header. */
@@ -33,7 +35,7 @@ function outerOctets({ suite, encapOctets, family }: Framing): number {
   return ipHeader(family) + encapOctets + Esp.HEADER + transform(suite).iv + (icvLength(suite) ?? 0)
 }
 
-const savedOctets = ({ mode, family }: Framing): number => (mode === 'tunnel' ? 0 : ipHeader(family))
+const savedOctets = ({ mode, saves, family }: Framing): number => saves ?? (mode === 'tunnel' ? 0 : ipHeader(family))
 
 const ipHeader = (family: 4 | 6): number => (family === 4 ? Ipv4.HEADER : Ipv6.HEADER)
 
