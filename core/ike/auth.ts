@@ -205,7 +205,8 @@ function authenticate(
   if (auth?.method !== AuthMethod.SHARED_KEY_MIC)
     return failed(`${showIdentity(identity)} does not use a pre-shared key`)
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
-  const settings = candidates.find(c => equalBytes(auth.data, authData(sa, c.psk, 'peer', octets, id)))
+  const signed = [octets.peer, ...(octets.variants ?? [])].map(peer => ({ ...octets, peer }))
+  const settings = candidates.find(c => signed.some(o => equalBytes(auth.data, authData(sa, c.psk, 'peer', o, id))))
   if (settings === undefined) return failed(`the pre-shared key of ${showIdentity(identity)} does not verify`)
   if (!suiteFits(sa.channel!.suite, parseProposals(settings.proposals, 'ike')))
     throw new PeerError(

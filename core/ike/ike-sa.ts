@@ -27,6 +27,8 @@ import { summary } from './trace.ts'
 export interface InitOctets {
   readonly own: Uint8Array
   readonly peer: Uint8Array
+  /** The same request with other cookies: which one the peer signs depends on the answer that came first to it. */
+  readonly variants?: readonly Uint8Array[]
 }
 
 export interface IkeSaOptions {

@@ -29,6 +29,8 @@ import { ikeSuite, selectProposal } from './selection.ts'
 
 const NONCE = 32
 const COOKIE_LIFE_MS = 60_000
+/** Retries of one request with other cookies that are remembered: as many as this host makes itself. */
+const MAX_VARIANTS = 5
 
 /** What became of a request: an answer, a new half-open SA, or the reason it was dropped. */
 export interface Answered {
@@ -155,10 +157,16 @@ export class Responder {
     const ownRequest = raw.slice()
     sa.initOctets = { own: reply, peer: ownRequest }
     sa.trace('out', parseIke(reply), flow)
+    const essence = withoutCookie(message)
     // a retransmitted request gets the same answer; another one with the same SPI is somebody else's or a forgery
-    sa.unprotected = (again, _message, from, at) => {
-      if (equalBytes(again, ownRequest)) sa.transmit(reply, from, at)
-      else sa.drop('init-changed')
+    sa.unprotected = (again, other, from, at) => {
+      const { own, peer, variants = [] } = sa.initOctets ?? { own: reply, peer: ownRequest }
+      if (![peer, ...variants].some(known => equalBytes(again, known))) {
+        if (variants.length === MAX_VARIANTS || !equalBytes(withoutCookie(other), essence))
+          return sa.drop('init-changed')
+        sa.initOctets = { own, peer, variants: [...variants, again.slice()] }
+      }
+      sa.transmit(reply, from, at)
     }
     return { reply, sa }
   }
@@ -211,3 +219,10 @@ export class Responder {
 
 const matchesAddress = (remote: string | undefined, flow: Flow): boolean =>
   remote === undefined || remote === flow.remote.address || parseAddress(remote) === undefined
+
+/** What must be equal in a request that is tried again with a cookie, be it a forged one (RFC 7296 §2.6). */
+const withoutCookie = ({ header, payloads }: IkeMessage): Uint8Array =>
+  serializeIke(
+    header,
+    payloads.filter(p => !(p.type === 'N' && p.notify === NotifyType.COOKIE)),
+  )
