@@ -1,0 +1,113 @@
+import { spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import type { Server } from 'node:net'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { loadConfig } from '../../config/index.ts'
+import type { LogLevel } from '../../contracts/log.ts'
+import type { Natweave, NatweaveEvent } from '../../contracts/natweave.ts'
+import { NatweaveError } from '../../errors.ts'
+import { build } from '../build.ts'
+import { defaultSocket, isRunning, serve } from '../control.ts'
+import { Exit } from '../exit.ts'
+import { stderrLog } from '../log.ts'
+import { guarded, type Output } from '../output.ts'
+import { renderEvent } from '../render.ts'
+
+export interface UpFlags {
+  readonly config?: string
+  readonly socket?: string
+  readonly detach: boolean
+  readonly keylog?: string
+  readonly logLevel?: LogLevel
+  readonly json: boolean
+}
+
+export default async function up(this: unknown, flags: UpFlags): Promise<void> {
+  await guarded(flags.json, out => (flags.detach ? detach(flags, out) : foreground(flags, out)))
+}
+
+async function foreground(flags: UpFlags, out: Output): Promise<number> {
+  const config = await loadConfig({ file: flags.config })
+  const log = stderrLog(flags.logLevel ?? config.log.level, config.log.format)
+  const natweave = await build(config, log)
+  const stopped = untilStopped()
+  const keys = flags.keylog === undefined ? undefined : keylog(flags.keylog, out)
+  natweave.on(event => {
+    if (event.type === 'keys') keys?.(event)
+    else report(event, flags, out)
+  })
+  const socket = flags.socket ?? defaultSocket()
+  let server: Server | undefined
+  try {
+    server = await serve(socket, natweave, () => stopped.stop(Exit.OK))
+    await natweave.start()
+    log.info('natweave is up', { config: config.file, socket, peers: Object.keys(config.settings.peers).length })
+    return await stopped.promise
+  } finally {
+    await shutDown(natweave, server)
+  }
+}
+
+async function shutDown(natweave: Natweave, server: Server | undefined): Promise<void> {
+  await natweave.stop()
+  server?.close()
+}
+
+/** The first signal asks for an orderly end (peers get DELETE), the second ends at once. */
+function untilStopped(): { promise: Promise<number>; stop: (code: number) => void } {
+  let stop: (code: number) => void = () => {}
+  const promise = new Promise<number>(resolve => {
+    stop = resolve
+  })
+  let signalled = false
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      if (signalled) process.exit(Exit.INTERRUPTED)
+      signalled = true
+      stop(Exit.OK)
+    })
+  return { promise, stop }
+}
+
+function report(event: NatweaveEvent, { json, logLevel }: UpFlags, out: Output): void {
+  if (json) return out.json(event)
+  if (event.type === 'message' && logLevel !== 'debug') return
+  const text = renderEvent(event, out.colours)
+  if (text !== undefined) out.line(`${event.peer === '' ? '' : `${out.colours.bold(event.peer)}: `}${text}`)
+}
+
+/** Key material for decoding captures, one JSON object a line, readable for the owner only. */
+function keylog(path: string, out: Output): (event: NatweaveEvent & { type: 'keys' }) => void {
+  const file = openSync(path, 'a', 0o600)
+  out.complain(`natweave: WARNING: all session keys are written to ${path}; whoever reads it can decrypt the traffic`)
+  process.on('exit', () => closeSync(file))
+  return event => void writeSync(file, `${JSON.stringify(event.line)}\n`)
+}
+
+/** Starts the same command without a terminal and waits until it answers, or hands on its error and exit code. */
+async function detach(flags: UpFlags, out: Output): Promise<number> {
+  const socket = flags.socket ?? defaultSocket()
+  const config = await loadConfig({ file: flags.config })
+  if (await isRunning(socket))
+    throw new NatweaveError('SYSTEM_RUNNING', `natweave is already running on ${socket}; natweave down ends it`)
+  mkdirSync(dirname(socket), { recursive: true, mode: 0o700 })
+  const logFile = `${socket}.log`
+  const log = openSync(logFile, 'w', 0o600)
+  const args = process.argv.slice(1).filter(arg => arg !== '--detach')
+  const child = spawn(process.execPath, [...process.execArgv, ...args], { detached: true, stdio: ['ignore', log, log] })
+  closeSync(log)
+  const ended = new Promise<number>(resolve => child.once('exit', code => resolve(code ?? Exit.FAILURE)))
+  for (;;) {
+    const code = await Promise.race([ended, sleep(100)])
+    if (typeof code === 'number') {
+      out.complain(readFileSync(logFile, 'utf8').trim())
+      return code
+    }
+    if (await isRunning(socket)) break
+  }
+  child.unref()
+  if (flags.json) out.json({ pid: child.pid, socket, log: logFile, config: config.file })
+  else out.line(`natweave is up (pid ${child.pid}); log in ${logFile}; natweave down ends it`)
+  return Exit.OK
+}

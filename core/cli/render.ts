@@ -1,0 +1,103 @@
+import type { NatweaveEvent, PeerStatus, PlanReport, Status } from '../contracts/natweave.ts'
+import { type Output, table } from './output.ts'
+
+/** Status, plans and events as people read them. */
+
+const STATE_COLOUR = { established: 'green', connecting: 'yellow', closing: 'yellow', idle: 'dim' } as const
+
+export function renderStatus(status: Status, { colours: c }: Output): string[] {
+  if (status.peers.length === 0) return ['no peers are configured']
+  const lines = status.peers.flatMap(peer => renderPeer(peer, c))
+  const drops = Object.entries(status.drops)
+  if (drops.length > 0) lines.push('', c.dim(`dropped: ${drops.map(([reason, n]) => `${reason} ${n}`).join(', ')}`))
+  return [...lines, '', c.dim(`listening on ${status.locals.join(', ')}${status.device === undefined ? '' : `; device ${status.device}`}`)]
+}
+
+function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
+  const head = `${c.bold(peer.name)}  ${c[STATE_COLOUR[peer.state]](peer.state)}`
+  const lines = [peer.ageMs === undefined ? head : `${head} ${c.dim(`for ${duration(peer.ageMs)}`)}`]
+  const rows: string[][] = [['  ', 'identity', `${peer.localId} ↔ ${peer.remoteId}`]]
+  if (peer.local !== undefined) rows.push(['  ', 'path', `${peer.local} ↔ ${peer.remote}`])
+  if (peer.suite !== undefined) rows.push(['  ', 'IKE', `${peer.suite}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`])
+  if (peer.plan !== undefined) rows.push(['  ', 'plan', `${peer.plan.path} + ${peer.plan.encap} + ${peer.plan.mode}`])
+  if (peer.virtualAddresses.length > 0) rows.push(['  ', 'virtual', peer.virtualAddresses.join(', ')])
+  if (peer.lastError !== undefined) rows.push(['  ', 'last error', c.red(peer.lastError)])
+  lines.push(...table(rows))
+  for (const child of peer.children) {
+    const { packetsIn, octetsIn, packetsOut, octetsOut, drops } = child.counters
+    lines.push(`  ${c.bold(child.name)}  ${child.mode} in ${child.encap}, ${child.suite}  ${c.dim(`${child.spiIn} in, ${child.spiOut} out, ${child.plane} plane`)}`)
+    lines.push(...table([
+      ['    ', 'selectors', `${child.local.join(', ')} === ${child.remote.join(', ')}`],
+      ['    ', 'in', `${packetsIn} packets, ${octets(octetsIn)}`],
+      ['    ', 'out', `${packetsOut} packets, ${octets(octetsOut)}`],
+      ...(Object.keys(drops).length === 0 ? [] : [['    ', 'dropped', Object.entries(drops).map(([r, n]) => `${r} ${n}`).join(', ')]]),
+    ]))
+  }
+  return lines
+}
+
+export function renderPlans(reports: readonly PlanReport[], { colours: c }: Output): string[] {
+  return reports.flatMap(({ peer, child, facts, plans }) => [
+    `${c.bold(`${peer}/${child}`)}`,
+    ...(Object.keys(facts).length === 0
+      ? [c.dim('  nothing is known of the network yet')]
+      : table(Object.entries(facts).map(([name, f]) => ['  ', name, String(f.value), c.dim(f.source)]))),
+    ...plans.flatMap(({ plan, usable, reasons }, i) => [
+      `  ${usable ? (i === 0 ? c.green('→') : ' ') : c.red('✗')} ${plan.path} + ${plan.encap} + ${plan.mode}`,
+      ...reasons.map(reason => c.dim(`      ${reason}`)),
+    ]),
+  ])
+}
+
+/** One line for an event, undefined for those that are for programs only. */
+export function renderEvent(event: NatweaveEvent, c: Output['colours']): string | undefined {
+  switch (event.type) {
+    case 'connecting':
+      return `connecting: ${event.plan.path} + ${event.plan.encap} + ${event.plan.mode}`
+    case 'message':
+      return c.dim(`${event.direction === 'out' ? '→' : '←'} ${event.summary}  ${event.from} → ${event.to}`)
+    case 'fact':
+      return `found: ${event.name} = ${event.value} ${c.dim(`(${event.source})`)}`
+    case 'plan':
+      return `plan: ${event.plan.path} + ${event.plan.encap} + ${event.plan.mode} ${c.dim(`(${event.why})`)}`
+    case 'established':
+      return c.green(`established with ${event.remoteId}, ${event.suite}`)
+    case 'child-up':
+      return c.green(`${event.child} is up: ${event.plan.mode} in ${event.plan.encap}, ${event.suite}`)
+    case 'child-rekeyed':
+      return `${event.child} rekeyed`
+    case 'rekeyed':
+      return 'IKE SA rekeyed'
+    case 'child-failed':
+      return c.red(`${event.child || 'a child'} failed: ${event.why}`)
+    case 'child-down':
+      return `${event.child} is down: ${event.why}`
+    case 'moved':
+      return `the peer is now at ${event.remote}`
+    case 'down':
+      return `down: ${event.why}`
+    case 'failed':
+      return c.red(`failed: ${event.why}`)
+    case 'acquire':
+      return `traffic asks for ${event.child}`
+    case 'retry':
+      return 'trying again'
+    case 'keys':
+      return undefined
+  }
+}
+
+export function duration(ms: number): string {
+  const s = Math.floor(ms / 1_000)
+  if (s < 60) return `${s} s`
+  if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`
+  return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`
+}
+
+function octets(n: number): string {
+  const units = ['octets', 'kB', 'MB', 'GB', 'TB']
+  let value = n
+  let unit = 0
+  for (; value >= 10_000 && unit < units.length - 1; unit++) value /= 1_000
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`
+}

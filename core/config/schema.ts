@@ -1,0 +1,148 @@
+import { hostname } from 'node:os'
+import { z } from 'zod'
+import { parseProposal } from '../ike/proposal.ts'
+import { address, duration, identity, identityPattern, prefix, remote, selector, size } from './values.ts'
+
+/** The shape of a configuration file. What a value means is in values.ts; how it becomes Settings in parse.ts. */
+
+const word = <I extends string | number, T>(input: z.ZodType<I, I>, parse: (value: I) => T) =>
+  input.transform((value, context): T => {
+    try {
+      return parse(value)
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message, input: value })
+      return z.NEVER
+    }
+  })
+
+const text = z.string()
+const amount = z.union([z.string(), z.number().nonnegative()])
+const time = word(amount, duration)
+const octets = word(amount, size)
+
+const proposal = (protocol: 'ike' | 'esp') =>
+  word(text, value => {
+    if (value !== 'default') parseProposal(value, protocol)
+    return value
+  })
+
+const NAME = /^[a-z0-9][a-z0-9_.-]*$/i
+const name = z.string().regex(NAME, 'a name of letters, digits, dot, dash and underscore is wanted')
+
+const secret = z.union(
+  [
+    text.min(1),
+    z.strictObject({ env: text.describe('Name of an environment variable that holds the secret') }),
+    z.strictObject({ file: text.describe('File with the secret; relative to the configuration') }),
+    z.strictObject({ hex: text.regex(/^([0-9a-f]{2})+$/i, 'hex octets are wanted') }),
+    z.strictObject({ base64: z.base64() }),
+  ],
+  { error: 'a secret is wanted: text, { env: NAME }, { file: PATH }, { hex: … } or { base64: … }' },
+)
+
+const child = z.strictObject({
+  local: z.array(word(text, selector)).default([selector('dynamic')]).describe('What this side protects; dynamic is its virtual or outer address'),
+  remote: z.array(word(text, selector)).default([selector('dynamic')]).describe('What the peer protects'),
+  mode: text.default('auto').describe('tunnel, transport, the name of a mode plugin, or auto'),
+  proposals: z.array(proposal('esp')).default([]).describe('ESP proposals, best first: aes128gcm16-x25519'),
+  rekey: time.default(3_600_000).describe('Rekey after this time; 0 for never'),
+  life: time.default(0).describe('Hard limit of the lifetime; 0 for a tenth more than rekey'),
+  rekeyBytes: octets.optional().describe('Rekey after this many octets'),
+  rekeyPackets: z.number().int().positive().optional().describe('Rekey after this many packets'),
+  replayWindow: z.number().int().min(32).max(65_536).default(1_024),
+  start: z.enum(['connect', 'trap']).default('connect').describe('Negotiate with the IKE SA, or when traffic comes'),
+})
+
+const peer = z.strictObject({
+  remote: word(text, remote).optional().describe('Host name or address, :port where not 500; without it the peer can only call in'),
+  localId: word(text, identity).optional(),
+  remoteId: word(text, identityPattern).optional().describe('Who the peer must prove to be; * in it matches anything'),
+  psk: secret,
+  proposals: z.array(proposal('ike')).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
+  children: z.record(name, child).default({}),
+  addresses: z.array(z.enum(['ipv4', 'ipv6'])).default([]).describe('Families of virtual addresses to ask the peer for'),
+  pool: text.optional().describe('Pool to give the peer a virtual address from'),
+  encapsulation: z.enum(['auto', 'force', 'never']).default('auto'),
+  start: z.enum(['connect', 'wait']).default('wait'),
+  reconnect: z.boolean().default(true),
+  dpd: time.default(30_000).describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
+  rekey: time.default(4 * 3_600_000),
+  keepalive: time.default(20_000).describe('NAT-keepalive interval; 0 for none'),
+  unique: z.enum(['replace', 'keep']).default('replace').describe('What to do with an older IKE SA of the same identity'),
+})
+
+const pool = z.strictObject({
+  addresses: word(text, prefix),
+  dns: z.array(word(text, address)).default([]),
+})
+
+const rule = z.strictObject({
+  peers: z.array(text).default([]).describe('Peers it speaks of; none for all'),
+  when: z.record(text, z.union([z.boolean(), z.string(), z.number()])).default({}).describe('Facts that must hold'),
+  use: z.array(text).default([]).describe('Only these strategies, in their slots'),
+  prefer: z.array(text).default([]),
+  avoid: z.array(text).default([]),
+})
+
+const plugin = z.union([text, z.strictObject({ use: text, options: z.record(text, z.unknown()).default({}) })], {
+  error: 'a plugin is wanted: its name or path, or { use: NAME, options: { … } }',
+})
+
+const port = z.number().int().min(0).max(65_535)
+
+export const schema = z.strictObject({
+  $schema: text.optional(),
+  local: z.strictObject({ id: word(text, identity).optional() }).prefault({}),
+  listen: z
+    .strictObject({
+      addresses: z.array(word(text, address)).optional().describe('Local addresses to use; all when left out'),
+      ports: z.strictObject({ ike: port.optional(), natt: port.optional() }).prefault({}),
+      exclude: z.array(text).optional().describe('Interfaces (eth1, docker*) or prefixes to leave alone'),
+    })
+    .prefault({}),
+  device: z
+    .union([
+      z.literal(false),
+      z.strictObject({ name: text.optional(), mtu: z.number().int().min(576).max(65_535).optional(), table: z.number().int().positive().optional() }),
+    ])
+    .prefault({})
+    .describe('The TUN device; false for none'),
+  plugins: z.array(plugin).optional().describe('What to load, in this order, in place of the usual set'),
+  pools: z.record(name, pool).default({}),
+  peers: z.record(name, peer).default({}),
+  policy: z.strictObject({ rules: z.array(rule).default([]) }).prefault({}),
+  ike: z
+    .strictObject({
+      retransmit: z
+        .strictObject({
+          timeout: time.default(2_000),
+          base: z.number().min(1).max(4).default(1.8),
+          tries: z.number().int().min(1).max(20).default(5),
+        })
+        .prefault({}),
+      cookieThreshold: z.number().int().min(0).default(32).describe('Half-open SAs above which a COOKIE is demanded'),
+      halfOpenLimit: z.number().int().min(1).default(1_000),
+      halfOpenTimeout: time.default(30_000),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+      format: z.enum(['auto', 'pretty', 'json']).default('auto'),
+    })
+    .prefault({}),
+})
+
+/** What a user writes. */
+export type ConfigInput = z.input<typeof schema>
+export type ParsedConfig = z.output<typeof schema>
+export type SecretInput = z.output<typeof secret>
+
+/** This host's name is its identity where the configuration gives none. */
+export const defaultIdentity = () => identity(hostname())
+
+/** The schema for editors, JSON Schema 2020-12. */
+export function configSchema(): Record<string, unknown> {
+  const { $schema, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+  return { $schema, title: 'natweave configuration', ...rest }
+}
