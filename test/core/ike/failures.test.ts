@@ -3,7 +3,7 @@ import type { IkeTask } from '../../../core/contracts/ike-task.ts'
 import type { PeerSettings } from '../../../core/contracts/settings.ts'
 import { PeerError } from '../../../core/errors.ts'
 import { NotifyType } from '../../../core/wire/index.ts'
-import { anything, child, moon, Pair, type PairOptions, sun } from './pair.ts'
+import { anything, chart, child, moon, Pair, type PairOptions, sun } from './pair.ts'
 
 /** Every way IKE_AUTH can end badly, each with its code on both sides. */
 

@@ -131,6 +131,8 @@ export interface EndOptions {
   /** The policy refuses everything. */
   readonly planless?: boolean
   readonly tasks?: () => readonly IkeTask[]
+  /** Preferred to tunnel mode where they are usable and the child does not name another. */
+  readonly modes?: readonly ModeStrategy[]
 }
 
 export type Happened = IkeEffect & { readonly at: number; readonly sa: IkeSa }
@@ -164,7 +166,7 @@ export class End implements IkeHost {
   }
 
   tasks(): readonly IkeTask[] {
-    return this.options.tasks?.() ?? []
+    return [...(this.options.tasks?.() ?? []), ...(this.options.modes ?? []).flatMap(m => m.tasks?.() ?? [])]
   }
   locals(): readonly LocalEndpoint[] {
     return []
@@ -173,12 +175,17 @@ export class End implements IkeHost {
   peers(): readonly PeerSettings[] {
     return this.options.peers
   }
-  plan(_peer: PeerSettings, _child: ChildSettings | undefined, _facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
+  plan(_peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
     if (this.planless) return { plan: undefined, why: 'the policy says so' }
-    return {
-      plan: { path: 'direct', encap: this.options.encap ?? 'plain', mode: 'tunnel', ...fixed },
-      why: 'there is but one',
-    }
+    const plan = { path: 'direct', encap: this.options.encap ?? 'plain', mode: 'tunnel', ...fixed }
+    const allowed =
+      child === undefined || child.mode === 'auto' ? () => true : (m: ModeStrategy) => m.name === child.mode
+    const judged = [...(this.options.modes ?? []), tunnel]
+      .filter(allowed)
+      .map(mode => ({ mode, ...mode.assess(facts, plan) }))
+    const best = judged.find(({ usable }) => usable)
+    if (best === undefined) return { plan: undefined, why: judged.map(({ why }) => why).join('; ') }
+    return { plan: { ...plan, mode: best.mode.name }, why: 'the first that is usable' }
   }
   encap(name: string): EncapStrategy {
     return name === 'floating' ? floating : plain
@@ -187,10 +194,10 @@ export class End implements IkeHost {
     return this.modes().find(m => m.name === name)
   }
   modes(): readonly ModeStrategy[] {
-    return [tunnel]
+    return [tunnel, ...(this.options.modes ?? [])]
   }
   espSpi(): number {
-    return this.rng.u32() | 0x100
+    return (this.rng.u32() | 0x100) >>> 0
   }
   serial(): number {
     return ++this.#serial
