@@ -107,7 +107,8 @@ export class NatweaveProcess implements Party {
 
 function view(peer: PeerStatus, child: ChildStatus): SaView {
   return {
-    ikeSuite: peer.suite ?? '',
+    // strongSwan names no PRF where it follows from the integrity algorithm
+    ikeSuite: (peer.suite ?? '').replace(/-(sha\d+)-prf\1-/, '-$1-'),
     spiInitiator: digits(peer.spiInitiator ?? '', 16),
     spiResponder: digits(peer.spiResponder ?? '', 16),
     mode: child.mode,

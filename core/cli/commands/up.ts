@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,6 +10,7 @@ import { NatweaveError } from '../../errors.ts'
 import { build } from '../build.ts'
 import { defaultSocket, isRunning, serve } from '../control.ts'
 import { Exit } from '../exit.ts'
+import { openKeylog } from '../keylog.ts'
 import { stderrLog } from '../log.ts'
 import { guarded, type Output } from '../output.ts'
 import { renderEvent } from '../render.ts'
@@ -32,9 +33,11 @@ async function foreground(flags: UpFlags, out: Output): Promise<number> {
   const log = stderrLog(flags.logLevel ?? config.log.level, config.log.format)
   const natweave = await build(config, log)
   const stopped = untilStopped()
-  const keys = flags.keylog === undefined ? undefined : keylog(flags.keylog, out)
+  const keys = flags.keylog === undefined ? undefined : openKeylog(flags.keylog)
+  if (keys !== undefined)
+    out.complain(`natweave: WARNING: all session keys are written to ${flags.keylog}; whoever reads it can decrypt the traffic`)
   natweave.on(event => {
-    if (event.type === 'keys') keys?.(event)
+    if (event.type === 'keys') keys?.(event.line)
     else report(event, flags, out)
   })
   const socket = flags.socket ?? defaultSocket()
@@ -75,14 +78,6 @@ function report(event: NatweaveEvent, { json, logLevel }: UpFlags, out: Output):
   if (event.type === 'message' && logLevel !== 'debug') return
   const text = renderEvent(event, out.colours)
   if (text !== undefined) out.line(`${event.peer === '' ? '' : `${out.colours.bold(event.peer)}: `}${text}`)
-}
-
-/** Key material for decoding captures, one JSON object a line, readable for the owner only. */
-function keylog(path: string, out: Output): (event: NatweaveEvent & { type: 'keys' }) => void {
-  const file = openSync(path, 'a', 0o600)
-  out.complain(`natweave: WARNING: all session keys are written to ${path}; whoever reads it can decrypt the traffic`)
-  process.on('exit', () => closeSync(file))
-  return event => void writeSync(file, `${JSON.stringify(event.line)}\n`)
 }
 
 /** Starts the same command without a terminal and waits until it answers, or hands on its error and exit code. */
