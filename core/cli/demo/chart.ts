@@ -46,14 +46,14 @@ export function chart(
     const time = row.at.toFixed(1)
     canvas.put(TIME - 2 - time.length, y, time, 'dim')
     if (row.type === 'stretch') {
-      band(canvas, row, y, TIME + 2, right, pen)
+      rule()
+      band(canvas, row, y, xs, pen)
       rule()
       continue
     }
     write(y, row.title, row.rightwards, 'bold')
     const inside = payloads.get(row.title)
-    if (inside !== undefined)
-      for (const line of wrap(inside, right - TIME - 3)) write(rule(), line, row.rightwards, 'dim')
+    if (inside) for (const line of wrap(inside, right - TIME - 3)) write(rule(), line, row.rightwards, 'dim')
     arrow(canvas, row, rule(), xs, pen)
     rule()
   }
@@ -90,23 +90,20 @@ function arrow(
   else canvas.put(xs[0]! + 1, y, arrows[1], 'accent')
 }
 
-function band(
-  canvas: Canvas,
-  { right, left, at, until }: Stretch,
-  y: number,
-  from: number,
-  to: number,
-  pen: Pen,
-): void {
+/** Two lines: how long, and how much each way. */
+function band(canvas: Canvas, { right, left, at, until }: Stretch, y: number, xs: readonly number[], pen: Pen): void {
   const { glyphs } = pen
-  const keepalives = right.keepalives + left.keepalives
-  const parts = [
+  const [from, to] = [xs[0]! + 1, xs.at(-1)!]
+  const centred = (row: number, text: string): void =>
+    canvas.put(from + Math.max(0, Math.floor((to - from - text.length) / 2)), row, text, 'good')
+  const name = right.esp + left.esp > 0 ? 'ESP in UDP' : 'silence'
+  canvas.put(from, y, glyphs.wave.repeat(to - from), 'good')
+  centred(y, ` ${name} for ${((until - at) / 1000).toFixed(1)} s `)
+  const kept = right.keepalives + left.keepalives
+  const amounts = [
     right.esp > 0 ? `${glyphs.to} ${count(right.esp)} (${size(right.espOctets)})` : '',
     left.esp > 0 ? `${glyphs.back} ${count(left.esp)} (${size(left.espOctets)})` : '',
-  ].filter(part => part !== '')
-  const esp = parts.length === 0 ? '' : `ESP in UDP ${parts.join('  ')}`
-  const kept = keepalives === 0 ? '' : `${count(keepalives)} keepalive${keepalives === 1 ? '' : 's'}`
-  const text = [esp, kept, `${((until - at) / 1000).toFixed(1)} s`].filter(part => part !== '').join(` ${glyphs.dot} `)
-  canvas.put(from - 1, y, glyphs.wave.repeat(to - from), 'good')
-  canvas.put(from + Math.max(1, Math.floor((to - from - text.length - 2) / 2)), y, ` ${text} `, 'good')
+    kept > 0 ? `${count(kept)} keepalive${kept === 1 ? '' : 's'}` : '',
+  ]
+  centred(y + 1, amounts.filter(text => text !== '').join('   '))
 }

@@ -49,12 +49,19 @@ function opening(seed: number, { width, paint }: Pen): string[] {
   ]
 }
 
+const caption = ({ width, paint }: Pen): string[] => {
+  const text =
+    'Each part of an arrow bears the address that counts there: the sender as translated so far, and on the last part ' +
+    'the receiver as translated by its own NAT. Only headers are in the clear; alice tells what is inside.'
+  return [...wrap(text, width - 4).map(line => `  ${paint(line, 'dim')}`), '']
+}
+
 /** Everything that comes after the picture; a section with nothing to show is left out. */
 export function story(result: DemoResult, drawing: Pen): string[] {
   const lifelines = result.topology.row.map(({ name, address }) => ({ name, address }))
   const payloads = new Map(Object.entries(result.payloads))
   const sections: [title: string, lines: string[]][] = [
-    ['messages on the wire', chart(lifelines, result.messages, payloads, drawing)],
+    ['messages on the wire', [...caption(drawing), ...chart(lifelines, result.messages, payloads, drawing)]],
     ['what the nodes found out', facts(result.facts, drawing)],
     ["alice's choice of plan", plans(result.plans, drawing)],
     ['security associations', result.sa === undefined ? [] : association(result.sa, drawing)],

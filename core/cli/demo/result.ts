@@ -73,6 +73,8 @@ export interface PingResult {
 export interface BulkResult {
   readonly bytes: number
   readonly intact: boolean
+  /** Why it ended early: `timeout` or `reset`. */
+  readonly failure: string | undefined
   /** SHA-256 of what was sent. */
   readonly digest: string
   readonly durationMs: number

@@ -31,8 +31,10 @@ export async function run(world: Scenario, seed: number, realNow: () => number):
   let ping: PingResult | undefined
   let bulk: BulkResult | undefined
   let roundTrips = 0
+  let step = 'start'
   try {
     await Promise.all([alice.start(), moon.start()])
+    step = 'connect'
     await drive(world, alice.connect('moon'))
     sa = association(alice)
     plans = alice.plan('moon')[0]?.plans ?? []
@@ -40,22 +42,28 @@ export async function run(world: Scenario, seed: number, realNow: () => number):
     roundTrips = new Set(requests.map(({ title }) => title)).size
     // the device learns its address and routes in its own time
     await net.advance(0)
+    step = 'ping'
     ping = await pings(world)
     await net.advance(IDLE_MS)
+    step = 'transfer'
     bulk = await transfer(world, seen[1]!, realNow)
     world.aliceNat.interface('wan0').link.loss = 0
+    // the last acknowledgments of the transfer are still under way
+    await net.advance(1_000)
+    step = 'disconnect'
     await drive(world, alice.disconnect('moon'))
   } catch (error) {
-    failures.push(told(error))
+    failures.push(`${step}: ${told(error)}`)
   }
   try {
     await drive(world, Promise.all([alice.stop(), moon.stop()]))
   } catch (error) {
-    failures.push(told(error))
+    failures.push(`stop: ${told(error)}`)
   }
   const eavesdropper = listen(seen[1]!)
   if (ping !== undefined && ping.received < ping.sent) failures.push(`${ping.sent - ping.received} pings unanswered`)
-  if (bulk !== undefined && !bulk.intact) failures.push('the bulk transfer did not arrive as it was sent')
+  if (bulk?.failure !== undefined) failures.push(`the transfer ended early: ${bulk.failure}`)
+  else if (bulk?.intact === false) failures.push('the file did not arrive as it was sent')
   if (eavesdropper.clear > 0) failures.push(`${eavesdropper.clear} packets in the clear`)
   return {
     ok: failures.length === 0,
@@ -79,7 +87,9 @@ export async function run(world: Scenario, seed: number, realNow: () => number):
 
 const told = (error: unknown): string => {
   const [first] = String(error instanceof Error ? error.message : error).split('\n')
-  return error instanceof NatweaveError ? `${error.code}: ${first}` : `a bug: ${error instanceof Error ? error.stack : first}`
+  return error instanceof NatweaveError
+    ? `${error.code}: ${first}`
+    : `a bug: ${error instanceof Error ? error.stack : first}`
 }
 
 /** What the nodes themselves told. */
@@ -160,6 +170,7 @@ async function transfer(world: Scenario, wire: readonly Sighting[], realNow: () 
   return {
     bytes: bulk.bytes,
     intact: bulk.intact,
+    failure: bulk.failure,
     digest: bulk.digest,
     durationMs: bulk.duration,
     realMs: realNow() - realBegan,

@@ -36,6 +36,7 @@ export interface Scenario {
   readonly moonHost: Host
   readonly mars: Host
   readonly aliceNat: Nat
+  readonly moonNat: Nat
   readonly aliceDevice: HostDevice
   readonly topology: Topology
 }
@@ -78,7 +79,7 @@ export function scenario(seed: number): Scenario {
   const aliceDevice = aliceHost.device()
   const alice = node(net, aliceHost, aliceDevice, aliceSettings(psk))
   const moon = node(net, moonHost, moonHost.device(), moonSettings(psk))
-  const nodes = { alice, moon, aliceHost, moonHost, mars, aliceNat, aliceDevice }
+  const nodes = { alice, moon, aliceHost, moonHost, mars, aliceNat, moonNat, aliceDevice }
   return { net, segments: [home, inet, site], ...nodes, topology }
 }
 
@@ -88,8 +89,7 @@ function node(net: VirtualInternet, host: Host, device: HostDevice, settings: Se
     name: 'virtual-host',
     api: 1,
     register: container => {
-      // no raw sockets: what a program without privilege has
-      container.register(TRANSPORT, { useValue: host.transport({ protocols: [] }) })
+      container.register(TRANSPORT, { useValue: host.transport() })
       container.register(DEVICE, { useValue: device })
     },
   }

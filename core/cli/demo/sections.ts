@@ -76,12 +76,16 @@ export function ping({ from, to, sent, received, rtts }: PingResult, { glyphs, p
 
 export function bulk(result: BulkResult, pen: Pen): string[] {
   const { glyphs, paint } = pen
-  const { bytes, durationMs, loss, retransmissions, digest, intact, curve } = result
+  const { bytes, durationMs, realMs, loss, retransmissions, digest, intact, curve } = result
   const percent = `${(loss * 100).toFixed(0)} % loss each way`
   const seal = intact ? paint('equal at both ends', 'good') : paint('not equal', 'bad')
   return [
     ...entry('sent', `${size(bytes)} at ${percent}, ${count(retransmissions)} TCP segments sent again`, pen),
-    ...entry('took', `${duration(durationMs)}, ${rate(bytes, durationMs)}`, pen),
+    ...entry(
+      'took',
+      `${duration(durationMs)}, ${rate(bytes, durationMs)}; simulated in ${(realMs / 1000).toFixed(1)} s real`,
+      pen,
+    ),
     ...entry('over time', '', pen).map(line => line + paint(sparkline(curve, glyphs.levels), 'accent')),
     `  ${paint('SHA-256'.padEnd(LABEL), 'dim')}  ${digest.slice(0, 32)}${glyphs.more} ${seal}`,
   ]
@@ -100,7 +104,7 @@ export function eavesdropper({ esp, espOctets, ike, keepalive, clear }: Eavesdro
   return [
     row(esp, `ESP-in-UDP packets, ${size(espOctets)} of ciphertext`, 'plain'),
     row(ike, 'IKE messages', 'plain'),
-    row(keepalive, 'NAT-keepalives of one octet, so that the mapping outlives an idle minute', 'plain'),
+    row(keepalive, 'NAT-keepalives of one octet: the mapping outlives an idle minute', 'plain'),
     row(clear, 'packets in the clear', clear === 0 ? 'good' : 'bad'),
   ]
 }

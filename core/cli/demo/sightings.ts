@@ -145,23 +145,26 @@ function cross(segments: readonly (readonly Sighting[])[], leftmost: string): Cr
   const waiting = segments.map(list => list.filter(({ kind }) => kind === 'ike'))
   const take = (segment: number, { key, at }: Sighting): Sighting | undefined => {
     const list = waiting[segment]!
-    const index = list.findIndex(other => other.key === key && other.at >= at)
+    const index = list.findLastIndex(other => other.key === key && other.at >= at)
     return index < 0 ? undefined : list.splice(index, 1)[0]
   }
   const follow = (first: Sighting, order: readonly number[]): (Sighting | undefined)[] => {
     let previous: Sighting | undefined = first
     return order.map(segment => (previous = previous && take(segment, previous)))
   }
+  // the latest first: of a message sent twice, the second sighting belongs to the second sending if it came after that
   const outer = waiting.map((_, index) => index)
   const fromLeft = waiting[0]!.filter(({ from }) => addressOf(from) === leftmost)
-  const right = fromLeft.map((first): Crossing => {
+  const right = fromLeft.toReversed().map((first): Crossing => {
     const { at, title } = first
     return { type: 'message', at, rightwards: true, title, hops: follow(first, outer) }
   })
-  const left = [...waiting.at(-1)!].map((first): Crossing => {
-    const { at, title } = first
-    const hops = follow(first, outer.toReversed()).reverse()
-    return { type: 'message', at, rightwards: false, title, hops }
-  })
+  const left = waiting
+    .at(-1)!
+    .toReversed()
+    .map((first): Crossing => {
+      const { at, title } = first
+      return { type: 'message', at, rightwards: false, title, hops: follow(first, outer.toReversed()).reverse() }
+    })
   return [...right, ...left].sort((a, b) => a.at - b.at)
 }
