@@ -33,8 +33,6 @@ export interface Scenario {
   readonly alice: Natweave
   readonly moon: Natweave
   readonly aliceHost: Host
-  readonly moonHost: Host
-  readonly mars: Host
   readonly aliceNat: Nat
   readonly moonNat: Nat
   readonly aliceDevice: HostDevice
@@ -74,12 +72,12 @@ export function scenario(seed: number): Scenario {
     { lan: site, addresses: [`${MOON}/24`], gateways: ['10.2.0.1'], link },
     { lan, addresses: [`${MOON_LAN}/24`], link },
   ])
-  const mars = net.host('mars', { lan, addresses: [`${MARS}/24`], gateways: [MOON_LAN], link })
+  net.host('mars', { lan, addresses: [`${MARS}/24`], gateways: [MOON_LAN], link })
   const psk = net.rng('psk').bytes(32)
   const aliceDevice = aliceHost.device()
   const alice = node(net, aliceHost, aliceDevice, aliceSettings(psk))
   const moon = node(net, moonHost, moonHost.device(), moonSettings(psk))
-  const nodes = { alice, moon, aliceHost, moonHost, mars, aliceNat, moonNat, aliceDevice }
+  const nodes = { alice, moon, aliceHost, aliceNat, moonNat, aliceDevice }
   return { net, segments: [home, inet, site], ...nodes, topology }
 }
 
