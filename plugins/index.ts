@@ -1,0 +1,30 @@
+import type { Plugin } from '../core/contracts/plugin.ts'
+import { memory } from './memory/index.ts'
+import { noble } from './noble/index.ts'
+import { nodeCrypto } from './node-crypto/index.ts'
+import { type TunOptions, tun } from './tun/index.ts'
+import { type UdpOptions, udp } from './udp/index.ts'
+import { udpEncap } from './udp-encap/index.ts'
+
+export interface DefaultsOptions {
+  readonly udp?: UdpOptions
+  /** False: no device; inner packets then need another one, or nobody sends any. */
+  readonly tun?: TunOptions | false
+}
+
+/**
+ * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
+ * state in memory, NAT traversal by UDP encapsulation.
+ *
+ * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
+ */
+export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
+  nodeCrypto(),
+  noble(),
+  udp(options.udp),
+  ...(options.tun === false ? [] : [tun(options.tun)]),
+  memory(),
+  udpEncap(),
+]
+
+export { memory, noble, nodeCrypto, tun, udp, udpEncap }
