@@ -207,8 +207,8 @@ export class End implements IkeHost {
     if (free !== undefined) this.leases.set(free, showIdentity(identity))
     return free
   }
-  release(_peer: PeerSettings, identity: Identity): void {
-    for (const [address, owner] of this.leases) if (owner === showIdentity(identity)) this.leases.delete(address)
+  release(_peer: PeerSettings, address: Address): void {
+    this.leases.delete(address)
   }
   dns(): readonly Address[] {
     return this.options.dns ?? []
