@@ -32,8 +32,9 @@ const FIELDS = [
 ] as const
 type Row = Readonly<Record<(typeof FIELDS)[number], string>>
 
-/** Warning, in Wireshark's PI_ numbers; 0x800000 is an error. */
+/** Wireshark's PI_ numbers. */
 const WARNING = 0x600000
+const ERROR = 0x800000
 
 /** Decodes a capture with tshark. */
 export async function decode(file: string, keys: readonly KeyLine[]): Promise<Decoded> {
@@ -100,7 +101,9 @@ function summary(rows: readonly Row[]): Decoded {
 }
 
 function complaint(row: Row): string[] {
-  const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= WARNING)
+  // warnings on a decrypted inner packet (D-SACK and the like) speak of the kernel's TCP, not of natweave
+  const limit = row['frame.protocols'].includes(':esp:ip:') ? ERROR : WARNING
+  const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= limit)
   if (row['_ws.malformed'] === '' && row['esp.icv_bad'] !== '1' && !severe) return []
   const what = row['esp.icv_bad'] === '1' ? 'bad ICV' : row['_ws.expert.message'] || 'malformed'
   return [`frame ${row['frame.number']} from ${row['ip.src']} (${row['frame.protocols']}): ${what}`]
