@@ -193,11 +193,11 @@ export class Engine implements IkeHost {
   lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
     const pool = this.#settings.pools[peer.pool ?? '']
     if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
-    return this.#pools.get(pool.name)!.lease(showIdentity(identity))
+    return this.#pools.get(pool.name)!.lease(showIdentity(identity), peer.unique === 'replace')
   }
 
-  release(peer: PeerSettings, identity: Identity): void {
-    this.#pools.get(peer.pool ?? '')?.release(showIdentity(identity))
+  release(peer: PeerSettings, address: Address): void {
+    this.#pools.get(peer.pool ?? '')?.release(address)
   }
 
   dns(peer: PeerSettings): readonly Address[] {
@@ -205,6 +205,8 @@ export class Engine implements IkeHost {
   }
 
   first(sa: IkeSa): boolean {
+    // RFC 7296 §2.4: never said by one of several hosts that share an identity
+    if (sa.settings?.unique === 'keep') return false
     return this.peersByName.get(sa.peer ?? '')?.sas.every(other => other === sa) ?? true
   }
 
@@ -567,17 +569,23 @@ export class Engine implements IkeHost {
     this.#espSpis.delete(child.inbound.spi)
   }
 
-  #moved(sa: IkeSa, flow: Flow, now: number): void {
-    for (const child of sa.children.values()) {
+  #moveChildren({ children, flow }: IkeSa): void {
+    for (const child of children.values()) {
       const esp = this.encap(child.plan.encap).espFlow(flow, this.#locals)
       if (esp !== undefined) this.#childPlane.get(child.id)?.move(child.id, esp)
     }
+  }
+
+  #moved(sa: IkeSa, flow: Flow, now: number): void {
+    this.#moveChildren(sa)
     if (sa.state === 'established') this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote) }, now)
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
     this.#register(successor)
     for (const child of successor.children.values()) this.#childSa.set(child.id, successor)
+    // the request that rekeyed may have come from a new place, when the children were already on their way here
+    this.#moveChildren(successor)
     this.#peer(sa.peer!).sas.push(successor)
     this.event(sa.peer!, { type: 'rekeyed' }, now)
     this.#carryOut(successor, now)

@@ -25,25 +25,30 @@ export class Pool {
     this.#size = whole - 2 * margin
   }
 
-  /** @returns undefined when all addresses are in use by others */
-  lease(owner: string): Address | undefined {
+  /**
+   * @param shared - true: all uses of an owner, such as an SA and the one that replaces it, have the same address; false:
+   *   the owner stands for several hosts at once, and each has its own
+   * @returns undefined when all addresses are in use by others
+   */
+  lease(owner: string, shared: boolean): Address | undefined {
     const before = this.#owned.get(owner)
-    if (before !== undefined) {
-      this.#leases.get(before)!.users++
+    const lease = this.#leases.get(before ?? '')
+    if (before !== undefined && lease !== undefined && (shared || lease.users === 0)) {
+      lease.users++
       return before
     }
     const address = this.#free()
     if (address === undefined) return undefined
     const idle = this.#leases.get(address)
-    if (idle !== undefined) this.#owned.delete(idle.owner)
+    if (idle !== undefined && this.#owned.get(idle.owner) === address) this.#owned.delete(idle.owner)
     this.#leases.set(address, { owner, users: 1 })
-    this.#owned.set(owner, address)
+    if (lease === undefined) this.#owned.set(owner, address)
     return address
   }
 
-  /** Gives one use of the owner's address back; it stays reserved until it is needed. */
-  release(owner: string): void {
-    const lease = this.#leases.get(this.#owned.get(owner) ?? '')
+  /** Gives one use of an address back; it stays reserved for its owner until it is needed. */
+  release(address: Address): void {
+    const lease = this.#leases.get(address)
     if (lease !== undefined && lease.users > 0) lease.users--
   }
 

@@ -31,9 +31,10 @@ export interface IkeHost {
   serial(): number
   /** An address of the peer's pool for this identity; undefined when there is none left. */
   lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined
-  release(peer: PeerSettings, identity: Identity): void
+  /** Gives back what one `lease` took. */
+  release(peer: PeerSettings, address: Address): void
   dns(peer: PeerSettings): readonly Address[]
-  /** True when there is no other IKE SA with this peer, so that INITIAL_CONTACT can be said. */
+  /** True when this is the only IKE SA between the two identities, so that INITIAL_CONTACT can be said. */
   first(sa: IkeSa): boolean
   counters(child: ChildSa): ChildCounters | undefined
 }

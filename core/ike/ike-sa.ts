@@ -452,13 +452,8 @@ export class IkeSa implements IkeSaView {
     this.state = 'dead'
     for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
     this.children.clear()
-    if (
-      this.successor === undefined &&
-      this.settings !== undefined &&
-      this.remoteId !== undefined &&
-      this.assigned.length > 0
-    )
-      this.host.release(this.settings, this.remoteId)
+    if (this.successor === undefined && this.settings !== undefined)
+      for (const address of this.assigned) this.host.release(this.settings, address)
     this.effect({ type: 'closed', code, why })
     if (linger) this.#lingerUntil = now + LINGER_MS
     else this.#forget()
