@@ -1,7 +1,15 @@
 import type { Address } from '../contracts/net.ts'
 import type { SelectorSettings } from '../contracts/settings.ts'
 import type { Selector } from '../contracts/strategy.ts'
-import { formatAddress, parseAddress, type TrafficSelector } from '../wire/index.ts'
+import {
+  type AddressRange,
+  compareAddresses,
+  formatAddress,
+  parseAddress,
+  prefixRange,
+  rangePrefixes,
+  type TrafficSelector,
+} from '../wire/index.ts'
 
 /** Traffic selectors between the three shapes they have: on the wire, in the configuration, and as shown text. */
 
@@ -34,17 +42,19 @@ export const toWire = (selectors: readonly Selector[]): TrafficSelector[] =>
 
 const familyOf = (address: Address): 4 | 6 => (address.includes(':') ? 6 : 4)
 
-const toInteger = (address: Address): bigint => {
-  let value = 0n
-  for (const octet of parseAddress(address)!) value = (value << 8n) | BigInt(octet)
-  return value
+/** More than any honest answer has; a payload has room for 255, and each is compared with each. */
+const MAX_NARROWED = 64
+
+/** A selector with its addresses as octets, to compare them. */
+interface Ranged {
+  readonly selector: Selector
+  readonly range: AddressRange
 }
 
-function fromInteger(value: bigint, family: 4 | 6): Address {
-  const bytes = new Uint8Array(family === 4 ? 4 : 16)
-  for (let i = bytes.length - 1, rest = value; i >= 0; i--, rest >>= 8n) bytes[i] = Number(rest & 0xffn)
-  return formatAddress(bytes)
-}
+const ranged = (selector: Selector): Ranged => ({
+  selector,
+  range: { start: parseAddress(selector.start)!, end: parseAddress(selector.end)! },
+})
 
 /** All of one address family. */
 export const everything = (family: 4 | 6): Selector => ({
@@ -70,36 +80,29 @@ export const host = (address: Address): Selector => ({
 export function fromSettings(settings: readonly SelectorSettings[], dynamic: readonly Selector[]): Selector[] {
   return settings.flatMap(({ range, protocol, startPort, endPort }) => {
     if (range === 'dynamic') return dynamic.map(s => ({ ...s, protocol, startPort, endPort }))
+    const { start, end } = prefixRange(range)
     const family = familyOf(range.address)
-    const hostBits = BigInt((family === 4 ? 32 : 128) - range.bits)
-    const start = (toInteger(range.address) >> hostBits) << hostBits
-    const end = start | ((1n << hostBits) - 1n)
-    return [{ family, protocol, startPort, endPort, start: fromInteger(start, family), end: fromInteger(end, family) }]
+    return [{ family, protocol, startPort, endPort, start: formatAddress(start), end: formatAddress(end) }]
   })
 }
 
-function intersect(a: Selector, b: Selector): Selector | undefined {
+function intersect({ selector: a, range: ra }: Ranged, { selector: b, range: rb }: Ranged): Ranged | undefined {
   if (a.family !== b.family) return undefined
   if (a.protocol !== 0 && b.protocol !== 0 && a.protocol !== b.protocol) return undefined
   const startPort = Math.max(a.startPort, b.startPort)
   const endPort = Math.min(a.endPort, b.endPort)
-  const [aStart, aEnd, bStart, bEnd] = [toInteger(a.start), toInteger(a.end), toInteger(b.start), toInteger(b.end)]
-  const start = aStart > bStart ? aStart : bStart
-  const end = aEnd < bEnd ? aEnd : bEnd
-  if (start > end || startPort > endPort) return undefined
+  const [lower, start] = compareAddresses(ra.start, rb.start) > 0 ? [ra.start, a.start] : [rb.start, b.start]
+  const [upper, end] = compareAddresses(ra.end, rb.end) < 0 ? [ra.end, a.end] : [rb.end, b.end]
+  if (compareAddresses(lower, upper) > 0 || startPort > endPort) return undefined
   return {
-    family: a.family,
-    protocol: a.protocol || b.protocol,
-    startPort,
-    endPort,
-    start: fromInteger(start, a.family),
-    end: fromInteger(end, a.family),
+    selector: { family: a.family, protocol: a.protocol || b.protocol, startPort, endPort, start, end },
+    range: { start: lower, end: upper },
   }
 }
 
-const contains = (outer: Selector, inner: Selector): boolean => {
+const contains = (outer: Ranged, inner: Ranged): boolean => {
   const shared = intersect(outer, inner)
-  return shared !== undefined && sameSelector(shared, inner)
+  return shared !== undefined && sameSelector(shared.selector, inner.selector)
 }
 
 export const sameSelector = (a: Selector, b: Selector): boolean =>
@@ -111,19 +114,29 @@ export const sameSelector = (a: Selector, b: Selector): boolean =>
   a.end === b.end
 
 /**
- * The responder's narrowing, RFC 7296 §2.9: what of `proposed` the policy `allowed` covers. Empty: TS_UNACCEPTABLE.
- * A selector that another one in the result contains is left out.
+ * The responder's narrowing, RFC 7296 §2.9: what of `proposed` the policy `allowed` covers, at most 64 selectors. Empty:
+ * TS_UNACCEPTABLE. A selector that another one in the result contains is left out.
  */
 export function narrow(proposed: readonly Selector[], allowed: readonly Selector[]): Selector[] {
-  const parts = proposed.flatMap(p => allowed.flatMap(a => intersect(p, a) ?? []))
-  return parts.filter(
-    (part, i) => !parts.some((other, j) => i !== j && contains(other, part) && (!contains(part, other) || j < i)),
-  )
+  const limits = allowed.map(ranged)
+  let kept: Ranged[] = []
+  for (const selector of proposed) {
+    const whole = ranged(selector)
+    for (const limit of limits) {
+      const part = intersect(whole, limit)
+      if (part === undefined || kept.some(other => contains(other, part))) continue
+      kept = kept.filter(other => !contains(part, other))
+      if (kept.length < MAX_NARROWED) kept.push(part)
+    }
+  }
+  return kept.map(({ selector }) => selector)
 }
 
 /** True when every answered selector lies inside a proposed one: a responder may narrow, never widen. */
-export const within = (answered: readonly Selector[], proposed: readonly Selector[]): boolean =>
-  answered.length > 0 && answered.every(a => proposed.some(p => contains(p, a)))
+export function within(answered: readonly Selector[], proposed: readonly Selector[]): boolean {
+  const outer = proposed.map(ranged)
+  return answered.length > 0 && answered.map(ranged).every(a => outer.some(p => contains(p, a)))
+}
 
 /** `10.3.0.0/24`, `10.3.0.5`, `10.3.0.5-10.3.0.9`, with `[tcp/80]`-like limits where there are any. */
 export function showSelector(s: Selector): string {
@@ -132,9 +145,9 @@ export function showSelector(s: Selector): string {
       ? ''
       : `[${s.protocol || 'any'}${s.startPort === 0 && s.endPort === 65_535 ? '' : `/${s.startPort === s.endPort ? s.startPort : `${s.startPort}-${s.endPort}`}`}]`
   if (s.start === s.end) return s.start + limits
-  const size = toInteger(s.end) - toInteger(s.start) + 1n
-  const width = s.family === 4 ? 32 : 128
-  const bits = size.toString(2).length - 1
-  const aligned = size === 1n << BigInt(bits) && toInteger(s.start) % size === 0n
-  return (aligned ? `${s.start}/${width - bits}` : `${s.start}-${s.end}`) + limits
+  const prefixes = rangePrefixes(ranged(s).range)
+  const [prefix] = prefixes
+  const text =
+    prefixes.length === 1 && prefix !== undefined ? `${prefix.address}/${prefix.bits}` : `${s.start}-${s.end}`
+  return text + limits
 }

@@ -5,7 +5,7 @@ import { Liveness } from '../../../core/ike/informational.ts'
 import { RekeyIke } from '../../../core/ike/rekey-ike.ts'
 import { ExchangeType, Flag, NotifyType, type Payload, PayloadType, ProtocolId } from '../../../core/wire/index.ts'
 import { SeededRng } from '../../kit/rng.ts'
-import { chart, type Datagram, type End, Pair } from './pair.ts'
+import { anything, chart, child, type Datagram, type End, Pair } from './pair.ts'
 
 /** What an attacker, or a broken peer, can send at any moment. */
 
@@ -197,8 +197,10 @@ describe('from a peer that authenticates', () => {
     expect(p.right.children).toEqual([])
   })
 
-  test('255 selectors against each other take no time worth speaking of', () => {
-    const p = new Pair().established()
+  test('255 selectors against several allowed ones still fit into an answer', () => {
+    const allowed = ['10.0.0.0', '10.1.0.0', '10.2.0.0'].map(address => anything(address, 16))
+    const lan = child({ localTs: allowed, remoteTs: allowed })
+    const p = new Pair({ moon: { children: { lan } } }).established()
     const selectors = Array.from({ length: 255 }, (_, i) => ({
       family: 4 as const,
       protocol: 0,
