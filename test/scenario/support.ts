@@ -16,6 +16,7 @@ import {
   DEVICE,
   type Natweave,
   type NatweaveEvent,
+  type Plugin,
   TRANSPORT,
 } from '../../core/index.ts'
 import { classifyNatt, getU16, getU32, IpProtocol, parsePrefix } from '../../core/wire/index.ts'
@@ -132,6 +133,8 @@ export interface Wish {
   readonly pools?: Readonly<Record<string, string>>
   readonly rules?: readonly RuleSettings[]
   readonly ike?: Partial<IkeSettings>
+  /** Beside those every scenario has. */
+  readonly plugins?: readonly Plugin[]
 }
 
 export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {} }: Wish): Settings {
@@ -178,6 +181,7 @@ export class Node {
         nodeCrypto(),
         udpEncap(),
         memory(),
+        ...(wish.plugins ?? []),
         {
           name: 'virtual-host',
           api: 1,
