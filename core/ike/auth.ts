@@ -11,6 +11,7 @@ import {
   payloadOf,
   Writer,
 } from '../wire/index.ts'
+import type { InitOctets } from './channel.ts'
 import {
   acceptAnswer,
   addChild,
@@ -26,7 +27,7 @@ import { ChildExchange } from './create-child.ts'
 import { equalBytes } from './equal.ts'
 import type { Exchange } from './exchange.ts'
 import { fit, fromIdentification, showIdentity, toIdentification } from './identity.ts'
-import type { IkeSa, InitOctets } from './ike-sa.ts'
+import type { IkeSa } from './ike-sa.ts'
 import { Inform } from './informational.ts'
 import { pskAuth, signedOctets } from './keys.ts'
 import { findError, findNotify, notify } from './notify.ts'

@@ -14,6 +14,14 @@ export interface Channel {
   readonly nr: Uint8Array
 }
 
+/** The two IKE_SA_INIT messages as they went over the wire, from SPIi on. */
+export interface InitOctets {
+  readonly own: Uint8Array
+  readonly peer: Uint8Array
+  /** The same request with other cookies: which one the peer signs depends on the answer that came first to it. */
+  readonly variants?: readonly Uint8Array[]
+}
+
 /** Derives the keys of a new IKE SA and puts the channel in place; wipes `shared`, keeps the nonces. */
 export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
   const seed = skeyseed(sa.crypto, suite.prf, { ni, nr }, shared)

@@ -15,21 +15,14 @@ import {
   parsePayloads,
   payloadOf,
 } from '../wire/index.ts'
-import type { Channel } from './channel.ts'
+import { Backlog } from './backlog.ts'
+import type { Channel, InitOctets } from './channel.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
 import { wipeIkeKeys } from './keys.ts'
 import { notify } from './notify.ts'
 import { Session } from './session.ts'
-import { summary } from './trace.ts'
-
-/** The two IKE_SA_INIT messages as they went over the wire, from SPIi on. */
-export interface InitOctets {
-  readonly own: Uint8Array
-  readonly peer: Uint8Array
-  /** The same request with other cookies: which one the peer signs depends on the answer that came first to it. */
-  readonly variants?: readonly Uint8Array[]
-}
+import { traced } from './trace.ts'
 
 export interface IkeSaOptions {
   readonly host: IkeHost
@@ -88,9 +81,8 @@ export class IkeSa implements IkeSaView {
   giveUpAt = Infinity
   giveUp: (now: number) => void = () => {}
   readonly session: Session
-  readonly #queue: Exchange[] = []
+  readonly #backlog = new Backlog()
   #current: Exchange | undefined
-  #retry: { readonly at: number; readonly exchange: Exchange }[] = []
   #effects: IkeEffect[] = []
   #keepaliveAt = Infinity
   #lingerUntil = Infinity
@@ -128,8 +120,7 @@ export class IkeSa implements IkeSaView {
   /** When `timeout` has something to do. */
   get deadline(): number {
     if (this.state === 'dead') return this.#lingerUntil
-    let due = Math.min(this.session.deadline, this.giveUpAt)
-    for (const { at } of this.#retry) due = Math.min(due, at)
+    let due = Math.min(this.session.deadline, this.giveUpAt, this.#backlog.deadline)
     if (this.state === 'connecting' && !this.initiator)
       due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
@@ -168,31 +159,26 @@ export class IkeSa implements IkeSaView {
 
   /** Queues an exchange; it starts at once when no other is under way. */
   enqueue(exchange: Exchange, now: number): void {
-    this.#queue.push(exchange)
+    this.#backlog.push(exchange)
     this.pump(now)
   }
 
   /** Tries an exchange again a little later (TEMPORARY_FAILURE, RFC 7296 §2.25), at a random moment so that two do not collide for ever. */
   later(exchange: Exchange, now: number): void {
     const jitter = (this.rng.bytes(1)[0]! / 256) * RETRY_MS
-    this.#retry.push({ at: now + RETRY_MS + jitter, exchange })
+    this.#backlog.wait(exchange, now + RETRY_MS + jitter)
   }
 
   /** Takes over what another SA still has to do: it is being replaced by this one. */
   inherit(from: IkeSa, unless: (exchange: Exchange) => boolean, now: number): void {
     // not before the peer has been told of the new SA: the timeout that is due at once comes after that message
-    const queued = from.#queue.splice(0).map(exchange => ({ at: now, exchange }))
-    this.#retry.push(...[...queued, ...from.#retry.splice(0)].filter(({ exchange }) => !unless(exchange)))
+    from.#backlog.moveTo(this.#backlog, unless, now)
     from.rekeyAt = Infinity
   }
 
   /** True while an exchange of this kind is queued or under way. */
   pending(kind: new (...args: never[]) => Exchange): boolean {
-    return (
-      this.#current instanceof kind ||
-      this.#queue.some(x => x instanceof kind) ||
-      this.#retry.some(x => x.exchange instanceof kind)
-    )
+    return this.#current instanceof kind || this.#backlog.some(exchange => exchange instanceof kind)
   }
 
   /** The exchange under way. */
@@ -202,7 +188,7 @@ export class IkeSa implements IkeSaView {
 
   pump(now: number): void {
     while (!this.session.busy && this.channel !== undefined && this.state !== 'dead') {
-      const exchange = this.#queue.shift()
+      const exchange = this.#backlog.next()
       if (exchange === undefined) return
       const payloads = this.#asked(exchange, now)
       if (payloads === undefined) continue
@@ -340,23 +326,13 @@ export class IkeSa implements IkeSaView {
   }
 
   #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {
-    this.effect({
-      type: 'message',
-      direction,
-      summary: summary(m.exchange, m.response, m.messageId, m.payloads),
-      flow: m.flow,
-    })
+    this.effect(traced(direction, m))
   }
 
   /** Records unprotected messages in the trace as well. */
-  trace(direction: 'in' | 'out', message: IkeMessage, flow: Flow): void {
-    const { exchange, flags, messageId } = message.header
-    this.effect({
-      type: 'message',
-      direction,
-      summary: summary(exchange, (flags & Flag.RESPONSE) !== 0, messageId, message.payloads),
-      flow,
-    })
+  trace(direction: 'in' | 'out', { header, payloads }: IkeMessage, flow: Flow): void {
+    const { exchange, flags, messageId } = header
+    this.effect(traced(direction, { exchange, response: (flags & Flag.RESPONSE) !== 0, messageId, payloads, flow }))
   }
 
   /** Follows the peer to where an authenticated message came from, where that is allowed (RFC 7296 §2.23). */
@@ -414,11 +390,7 @@ export class IkeSa implements IkeSaView {
     }
     if (again !== undefined) this.transmit(again, this.flow, now)
     if (now >= this.giveUpAt) this.giveUp(now)
-    const due = this.#retry.filter(r => now >= r.at)
-    if (due.length > 0) {
-      this.#retry = this.#retry.filter(r => now < r.at)
-      for (const { exchange } of due) this.enqueue(exchange, now)
-    }
+    if (this.#backlog.wake(now)) this.pump(now)
     if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
       return this.close('PEER_TIMEOUT', 'the peer did not finish IKE_AUTH', now)
     if (this.state !== 'established') return

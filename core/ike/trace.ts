@@ -1,4 +1,6 @@
+import type { IncomingMessage } from '../contracts/ike-task.ts'
 import { ExchangeType, NotifyType, nameOf, type Payload } from '../wire/index.ts'
+import type { IkeEffect } from './host.ts'
 
 /** One message as people write it: `IKE_SA_INIT request 0 [ SA KE Nonce N(COOKIE) ]`. */
 export function summary(exchange: number, response: boolean, messageId: number, payloads: readonly Payload[]): string {
@@ -7,3 +9,10 @@ export function summary(exchange: number, response: boolean, messageId: number, 
   )
   return `${nameOf(ExchangeType, exchange)} ${response ? 'response' : 'request'} ${messageId} [ ${names.join(' ')} ]`
 }
+
+export const traced = (direction: 'in' | 'out', m: IncomingMessage): IkeEffect => ({
+  type: 'message',
+  direction,
+  summary: summary(m.exchange, m.response, m.messageId, m.payloads),
+  flow: m.flow,
+})
