@@ -1,4 +1,11 @@
 /** The configuration: its shape, how it is found, read and checked. */
 export { type Loaded, type LoadOptions, loadConfig } from './load.ts'
-export { type Config, ConfigErrors, defineConfig, type PluginReference, parseConfig, type SecretSources } from './parse.ts'
+export {
+  type Config,
+  ConfigErrors,
+  defineConfig,
+  type PluginReference,
+  parseConfig,
+  type SecretSources,
+} from './parse.ts'
 export { type ConfigInput, configSchema } from './schema.ts'

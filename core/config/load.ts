@@ -1,15 +1,15 @@
 import { readFileSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, isAbsolute, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig'
 import { parse as parseToml } from 'smol-toml'
 import { ConfigError } from '../errors.ts'
-import { type Config, parseConfig } from './parse.ts'
+import { type Config, ConfigErrors, parseConfig } from './parse.ts'
 
 /** Finds, reads and checks a configuration file. */
 
-const toml: Loader = (_file, content) => parseToml(content)
-
-const NAMES = ['json', 'yaml', 'yml', 'toml', 'js', 'mjs', 'cjs', 'ts']
+const NAMES = ['json', 'yaml', 'yml', 'toml', 'js', 'mjs', 'cjs', 'ts', 'mts']
 const PLACES = [
   'package.json',
   '.natweaverc',
@@ -19,6 +19,8 @@ const PLACES = [
 /** Where a system-wide instance keeps its configuration. */
 const SYSTEM = '/etc/natweave'
 
+const NONE = 'natweave init writes one to start from'
+
 export interface Loaded extends Config {
   /** The file it came from. */
   readonly file: string
@@ -27,7 +29,7 @@ export interface Loaded extends Config {
 export interface LoadOptions {
   /** This file and no other. */
   readonly file?: string | undefined
-  /** Where the search starts, upwards; then /etc/natweave. */
+  /** Where the search starts, upwards; then the user's configuration folder, then /etc/natweave. */
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string | undefined>>
 }
@@ -42,20 +44,27 @@ export async function loadConfig({ file, cwd = process.cwd(), env = process.env 
   const base = dirname(found.filepath)
   const readFile = (name: string): Uint8Array => {
     const path = isAbsolute(name) ? name : resolve(base, name)
-    const problem = exposure(path)
-    if (problem !== undefined) throw new Error(problem)
-    return readFileSync(path)
+    try {
+      const problem = exposure(path)
+      if (problem !== undefined) throw new ConfigError('', `${path} ${problem}`)
+      return readFileSync(path)
+    } catch (error) {
+      throw error instanceof ConfigError ? error : new ConfigError('', unreadable(path, error))
+    }
   }
   let config: Config
   try {
     config = parseConfig(found.config, { env, readFile })
   } catch (error) {
-    if (error instanceof ConfigError) throw located(error, found.filepath)
+    if (error instanceof ConfigErrors) throw new ConfigErrors(error.problems, found.filepath)
     throw error
   }
   const problem = config.inlineSecrets ? exposure(found.filepath) : undefined
   if (problem !== undefined)
-    throw located(new ConfigError('', `${problem}; it holds secrets: they can also be given as { env: NAME } or { file: PATH }`), found.filepath)
+    throw new ConfigError(
+      '',
+      `${found.filepath} ${problem}; it holds secrets, which could also be given as { env: NAME } or { file: PATH }`,
+    )
   return { ...config, file: found.filepath }
 }
 
@@ -63,31 +72,102 @@ async function find(file: string | undefined, cwd: string): Promise<{ config: un
   const explorer = cosmiconfig('natweave', {
     searchPlaces: PLACES,
     searchStrategy: 'global',
-    loaders: { ...defaultLoaders, '.toml': toml },
+    loaders: {
+      ...defaultLoaders,
+      '.toml': (_file, content) => parseToml(content),
+      ...Object.fromEntries(['.js', '.mjs', '.cjs'].map(extension => [extension, program(defaultLoaders['.js'])])),
+      ...Object.fromEntries(['.ts', '.mts'].map(extension => [extension, program(loadTypeScript)])),
+    },
   })
+  const named = file === undefined ? undefined : resolve(cwd, file)
   try {
     const found =
-      file !== undefined ? await explorer.load(resolve(cwd, file)) : ((await explorer.search(cwd)) ?? (await explorer.search(SYSTEM)))
+      named === undefined
+        ? ((await explorer.search(cwd)) ?? (await explorer.search(SYSTEM)))
+        : await explorer.load(named)
     if (found !== null) return found
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') throw new ConfigError('', `${file}: no such file; natweave init writes one to start from`)
-    if (code === 'EACCES') throw new ConfigError('', `${file ?? 'the configuration'} cannot be read: ${message}`)
-    throw new ConfigError('', `the configuration cannot be read: ${message.split('\n')[0]}`, { cause: error })
+    if (error instanceof ConfigError) throw error
+    const { code, message, filepath, path } = error as NodeJS.ErrnoException & { filepath?: string }
+    const at = named ?? filepath ?? path ?? 'the configuration'
+    if (code === 'ENOENT') throw new ConfigError('', `${unreadable(at, error)}; ${NONE}`)
+    if (code === 'EACCES' || code === 'EISDIR') throw new ConfigError('', unreadable(at, error))
+    const [first = '', second = ''] = message.split('\n')
+    // the loaders of the library put a heading with the file's name above what they found
+    const problem = /^(JSON|YAML) Error in /.test(first) ? second : first
+    throw new ConfigError('', `${at} cannot be read: ${problem.trim()}`, { cause: error })
   }
-  throw new ConfigError('', `no configuration found from ${cwd} upwards or in ${SYSTEM}; natweave init writes one to start from`)
+  throw new ConfigError('', `no configuration found from ${cwd} upwards or in ${SYSTEM}; ${NONE}`)
+}
+
+function unreadable(path: string, error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ENOENT') return `${path}: no such file`
+  if (code === 'EACCES') return `${path} cannot be read: permission denied; run natweave as its owner`
+  if (code === 'EISDIR') return `${path} is a folder; name the file in it`
+  return `${path} cannot be read: ${message}`
+}
+
+/** Runs a configuration that is a program, unless others could have put something else into it. */
+const program =
+  (load: Loader): Loader =>
+  (file, content) => {
+    const problem = tampering(file)
+    if (problem !== undefined) throw new ConfigError('', `${file} ${problem}; it is a program and would be run`)
+    return load(file, content)
+  }
+
+/**
+ * Node runs TypeScript itself from version 22.18 on; older ones with tsx, which the configuration's project or this one
+ * may have installed.
+ */
+const loadTypeScript = async (file: string): Promise<unknown> => {
+  const url = pathToFileURL(file).href
+  try {
+    return defaultOf(await import(url))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_UNKNOWN_FILE_EXTENSION') throw error
+  }
+  const { tsImport } = await tsx(file)
+  return defaultOf(await tsImport(url, import.meta.url))
+}
+
+async function tsx(file: string): Promise<{ tsImport(url: string, parent: string): Promise<unknown> }> {
+  for (const from of [file, import.meta.url])
+    try {
+      return await import(pathToFileURL(createRequire(from).resolve('tsx/esm/api')).href)
+    } catch {
+      // not installed there
+    }
+  throw new ConfigError(
+    '',
+    `${file} is TypeScript, which Node ${process.versions.node} does not run by itself; npm install tsx, or write it in JavaScript, YAML, TOML or JSON`,
+  )
+}
+
+/** Modules that became CommonJS on the way wrap their default export once more. */
+function defaultOf(module: unknown): unknown {
+  const { default: value } = module as { default?: unknown }
+  return typeof value === 'object' && value !== null && 'default' in value ? value.default : value
 }
 
 /** Why a file with secrets is not safe where it is; undefined when it is, or when the system has no such permissions. */
 function exposure(path: string): string | undefined {
   if (process.getuid === undefined) return undefined
   const { mode, uid } = statSync(path)
-  if ((mode & 0o077) !== 0) return `${path} can be read by others (mode ${(mode & 0o777).toString(8)}); chmod 600 it`
-  if (uid !== 0 && uid !== process.getuid()) return `${path} belongs to another user; chown it to the one natweave runs as`
+  if (uid !== 0 && uid !== process.getuid()) return STRANGER
+  if ((mode & 0o077) !== 0) return `can be read by others (mode ${(mode & 0o777).toString(8)}): chmod 600 ${path}`
   return undefined
 }
 
-const located = (error: ConfigError, file: string): ConfigError => {
-  const message = error.message.split('\n').map(line => `${file}: ${line}`).join('\n')
-  return new ConfigError('', message, { cause: error })
+/** Root trusts no group either; others often share one with nobody but themselves. */
+function tampering(path: string): string | undefined {
+  if (process.getuid === undefined) return undefined
+  const { mode, uid } = statSync(path)
+  if (uid !== 0 && uid !== process.getuid()) return STRANGER
+  if ((mode & (process.getuid() === 0 ? 0o022 : 0o002)) !== 0)
+    return `can be changed by others (mode ${(mode & 0o777).toString(8)}): chmod go-w ${path}`
+  return undefined
 }
+
+const STRANGER = 'belongs to another user: chown it to the one that natweave runs as'

@@ -1,8 +1,16 @@
-import type { z } from 'zod'
 import type { ChildSettings, PeerSettings, Settings } from '../contracts/settings.ts'
 import { ConfigError } from '../errors.ts'
-import { suggestion } from '../nearest.ts'
-import { type ConfigInput, configSchema, defaultIdentity, type ParsedConfig, type SecretInput, schema } from './schema.ts'
+import { explain, unknownName } from './explain.ts'
+import {
+  type ConfigInput,
+  defaultIdentity,
+  type ParsedConfig,
+  type SecretInput,
+  type SoundParts,
+  schema,
+  soundParts,
+  soundSecrets,
+} from './schema.ts'
 
 /** Where secrets come from; injected, so that parsing itself touches nothing. */
 export interface SecretSources {
@@ -35,33 +43,71 @@ export const defineConfig = (config: ConfigInput): ConfigInput => config
 
 /** Several problems at once, one a line. */
 export class ConfigErrors extends ConfigError {
+  /** Each with the path of the value. */
   readonly problems: readonly ConfigError[]
 
-  constructor(problems: readonly ConfigError[]) {
-    super('', problems.map(p => p.message).join('\n'))
+  constructor(problems: readonly ConfigError[], file?: string) {
+    super('', problems.map(p => (file === undefined ? p.message : `${file}: ${p.message}`)).join('\n'))
     this.problems = problems
   }
 }
 
-/** @throws ConfigErrors with everything that is wrong */
+/**
+ * Everything that is wrong is found at once: what the shape of the file says, and what is wrong between its parts, such
+ * as a pool that does not exist or a secret that cannot be read.
+ *
+ * @throws ConfigErrors
+ */
 export function parseConfig(value: unknown, sources: SecretSources): Config {
-  const result = schema.safeParse(value ?? {})
-  if (!result.success) throw new ConfigErrors(result.error.issues.flatMap(issue => explain(issue, value)))
-  const problems: ConfigError[] = []
-  const config = resolve(result.data, sources, problems)
-  if (problems.length > 0) throw new ConfigErrors(problems)
-  return config
+  const given = value ?? {}
+  const result = schema.safeParse(given)
+  const problems = result.success ? [] : result.error.issues.flatMap(issue => explain(issue, given))
+  problems.push(...references(soundParts.parse(given)))
+  const secrets = new Map<string, Uint8Array>()
+  for (const [name, peer] of Object.entries(soundSecrets.parse(given).peers))
+    if (peer !== undefined)
+      secrets.set(
+        name,
+        resolveSecret(peer.psk, sources, problem => problems.push(new ConfigError(`peers.${name}.psk`, problem))),
+      )
+  if (!result.success || problems.length > 0) throw new ConfigErrors(problems)
+  return resolve(result.data, secrets)
 }
 
-function resolve(config: ParsedConfig, sources: SecretSources, problems: ConfigError[]): Config {
-  const { peers, pools, policy, ike } = config
+/** What the parts of a configuration demand of each other. */
+function references({ local, peers, pools, policy }: SoundParts): ConfigError[] {
+  const problems: ConfigError[] = []
+  const fail = (path: string, problem: string) => problems.push(new ConfigError(path, problem))
   const names = Object.keys(peers)
   for (const [i, rule] of policy.rules.entries())
-    for (const [j, name] of rule.peers.entries())
-      if (!names.includes(name))
-        problems.push(new ConfigError(`policy.rules[${i}].peers[${j}]`, `no peer "${name}"${suggestion(name, names)}`))
+    for (const [j, name] of (rule?.peers ?? []).entries())
+      if (!names.includes(name)) fail(`policy.rules[${i}].peers[${j}]`, unknownName('peer', name, names))
+  const callers = new Map<string, string>()
+  for (const [name, peer] of Object.entries(peers)) {
+    if (peer === undefined) continue
+    const at = `peers.${name}`
+    if (peer.pool !== undefined && !Object.hasOwn(pools, peer.pool))
+      fail(`${at}.pool`, unknownName('pool', peer.pool, Object.keys(pools)))
+    if (Object.keys(peer.children).length === 0)
+      fail(`${at}.children`, 'a peer needs at least one child, such as lan: { remote: [10.3.0.0/24] }')
+    if (peer.remote !== undefined) continue
+    if (peer.start === 'connect') fail(`${at}.start`, 'connect needs `remote`, the address to call')
+    if (peer.remoteId === undefined)
+      fail(`${at}.remoteId`, 'a peer without `remote` is known by its identity only; give one, or any')
+    // who calls is told by the two identities alone: the second of two such peers would never be chosen
+    const identities = JSON.stringify([peer.localId ?? local.id, peer.remoteId])
+    const twin = callers.get(identities)
+    if (twin !== undefined)
+      fail(`${at}.remoteId`, `the same as that of peers.${twin}; without \`remote\` they cannot be told apart`)
+    else if (peer.remoteId !== undefined) callers.set(identities, name)
+  }
+  return problems
+}
+
+function resolve(config: ParsedConfig, secrets: ReadonlyMap<string, Uint8Array>): Config {
+  const { peers, pools, policy, ike } = config
   const settings: Settings = {
-    peers: Object.fromEntries(names.map(name => [name, resolvePeer(name, config, sources, problems)])),
+    peers: Object.fromEntries(Object.keys(peers).map(name => [name, resolvePeer(name, config, secrets.get(name)!)])),
     pools: Object.fromEntries(
       Object.entries(pools).map(([name, { addresses, dns }]) => [name, { name, prefix: addresses, dns }]),
     ),
@@ -89,32 +135,18 @@ function resolve(config: ParsedConfig, sources: SecretSources, problems: ConfigE
   }
 }
 
-const inline = (secret: SecretInput): boolean =>
-  typeof secret === 'string' || 'hex' in secret || 'base64' in secret
+const inline = (secret: SecretInput): boolean => typeof secret === 'string' || 'hex' in secret || 'base64' in secret
 
-function resolvePeer(
-  name: string,
-  { peers, pools, local }: ParsedConfig,
-  sources: SecretSources,
-  problems: ConfigError[],
-): PeerSettings {
+function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Array): PeerSettings {
   const peer = peers[name]!
-  const at = `peers.${name}`
-  const fail = (path: string, problem: string) => problems.push(new ConfigError(`${at}.${path}`, problem))
-  if (peer.pool !== undefined && pools[peer.pool] === undefined)
-    fail('pool', `no pool "${peer.pool}"${suggestion(peer.pool, Object.keys(pools))}`)
-  if (peer.start === 'connect' && peer.remote === undefined) fail('start', 'connect needs `remote`, the address to call')
-  if (peer.remoteId === undefined && peer.remote === undefined)
-    fail('remoteId', 'a peer without `remote` is known by its identity only; give one, or any')
   const children = Object.entries(peer.children).map(([child, value]) => [child, resolveChild(child, value)] as const)
-  if (children.length === 0) fail('children', 'a peer needs at least one child, such as lan: { remote: [10.3.0.0/24] }')
   return {
     name,
     remote: peer.remote?.host,
     remotePort: peer.remote?.port ?? 500,
     localId: peer.localId ?? local.id ?? defaultIdentity(),
     remoteId: peer.remoteId ?? { type: 'any' },
-    psk: resolveSecret(peer.psk, sources, problem => fail('psk', problem)),
+    psk,
     proposals: peer.proposals,
     children: Object.fromEntries(children),
     requestAddresses: peer.addresses.map(family => (family === 'ipv4' ? 4 : 6)),
@@ -143,7 +175,11 @@ function resolveChild(name: string, child: ParsedConfig['peers'][string]['childr
   }
 }
 
-function resolveSecret(secret: SecretInput, { env, readFile }: SecretSources, fail: (problem: string) => void): Uint8Array {
+function resolveSecret(
+  secret: SecretInput,
+  { env, readFile }: SecretSources,
+  fail: (problem: string) => void,
+): Uint8Array {
   const nothing = new Uint8Array(0)
   if (typeof secret === 'string') return new TextEncoder().encode(secret)
   if ('hex' in secret) return Uint8Array.from(Buffer.from(secret.hex, 'hex'))
@@ -165,54 +201,4 @@ function resolveSecret(secret: SecretInput, { env, readFile }: SecretSources, fa
     fail((error as Error).message)
     return nothing
   }
-}
-
-const path = (keys: readonly PropertyKey[]): string =>
-  keys.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${String(key)}`)).join('')
-
-const show = (value: unknown): string => {
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text
-}
-
-/** A finding of the schema library in our words: where, what was found, what is allowed. */
-function explain(issue: z.core.$ZodIssue, root: unknown): ConfigError[] {
-  const found = issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], root)
-  const at = path(issue.path)
-  const secretive = issue.path.at(-1) === 'psk' || issue.path.includes('psk')
-  const given = secretive || found === undefined ? '' : `, found ${show(found)}`
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      return issue.keys.map(key => new ConfigError(path([...issue.path, key]), `unknown key${suggestion(key, keysAt(issue.path))}`))
-    case 'invalid_type':
-      return [new ConfigError(at, found === undefined ? `is missing; ${article(issue.expected)} is wanted` : `${article(issue.expected)} is wanted${given}`)]
-    case 'invalid_value': {
-      const allowed = issue.values.map(String)
-      const hint = typeof found === 'string' ? suggestion(found, allowed) : `; known: ${allowed.join(', ')}`
-      return [new ConfigError(at, `${show(found)} is not allowed${hint}`)]
-    }
-    default:
-      return [new ConfigError(at, `${issue.message}${given}`)]
-  }
-}
-
-const article = (type: string): string =>
-  ({ object: 'a mapping', record: 'a mapping', array: 'a list', string: 'a text', number: 'a number', boolean: 'true or false' })[type] ?? type
-
-interface Node {
-  readonly properties?: Readonly<Record<string, Node>>
-  readonly additionalProperties?: Node | boolean
-  readonly items?: Node
-  readonly anyOf?: readonly Node[]
-}
-
-/** The keys the schema knows at a place. */
-function keysAt(keys: readonly PropertyKey[]): string[] {
-  let nodes: readonly Node[] = [configSchema() as Node]
-  for (const key of keys)
-    nodes = nodes
-      .flatMap(n => [n, ...(n.anyOf ?? [])])
-      .flatMap(n => (typeof key === 'number' ? n.items : n.properties?.[String(key)] ?? n.additionalProperties) ?? [])
-      .filter((n): n is Node => typeof n === 'object')
-  return [...new Set(nodes.flatMap(n => [n, ...(n.anyOf ?? [])]).flatMap(n => Object.keys(n.properties ?? {})))]
 }

@@ -1,7 +1,19 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { parseProposal } from '../ike/proposal.ts'
-import { address, duration, identity, identityPattern, prefix, remote, selector, size } from './values.ts'
+import {
+  address,
+  DURATION,
+  duration,
+  identity,
+  identityPattern,
+  ownIdentity,
+  prefix,
+  remote,
+  SIZE,
+  selector,
+  size,
+} from './values.ts'
 
 /** The shape of a configuration file. What a value means is in values.ts; how it becomes Settings in parse.ts. */
 
@@ -16,9 +28,9 @@ const word = <I extends string | number, T>(input: z.ZodType<I, I>, parse: (valu
   })
 
 const text = z.string()
-const amount = z.union([z.string(), z.number().nonnegative()])
-const time = word(amount, duration)
-const octets = word(amount, size)
+const amount = (error: string) => z.union([z.string(), z.number().nonnegative(error)], { error })
+const time = word(amount(DURATION), duration)
+const octets = word(amount(SIZE), size)
 
 const proposal = (protocol: 'ike' | 'esp') =>
   word(text, value => {
@@ -31,18 +43,23 @@ const name = z.string().regex(NAME, 'a name of letters, digits, dot, dash and un
 
 const secret = z.union(
   [
-    text.min(1),
+    text.min(1, 'a secret of at least one character is wanted'),
     z.strictObject({ env: text.describe('Name of an environment variable that holds the secret') }),
     z.strictObject({ file: text.describe('File with the secret; relative to the configuration') }),
     z.strictObject({ hex: text.regex(/^([0-9a-f]{2})+$/i, 'hex octets are wanted') }),
-    z.strictObject({ base64: z.base64() }),
+    z.strictObject({ base64: z.base64('base64 is wanted') }),
   ],
   { error: 'a secret is wanted: text, { env: NAME }, { file: PATH }, { hex: … } or { base64: … }' },
 )
 
+const selectors = z
+  .array(word(text, selector))
+  .min(1, 'at least one selector is wanted, such as 10.3.0.0/24 or dynamic')
+  .default([selector('dynamic')])
+
 const child = z.strictObject({
-  local: z.array(word(text, selector)).default([selector('dynamic')]).describe('What this side protects; dynamic is its virtual or outer address'),
-  remote: z.array(word(text, selector)).default([selector('dynamic')]).describe('What the peer protects'),
+  local: selectors.describe('What this side protects; dynamic is its virtual or outer address'),
+  remote: selectors.describe('What the peer protects'),
   mode: text.default('auto').describe('tunnel, transport, the name of a mode plugin, or auto'),
   proposals: z.array(proposal('esp')).default([]).describe('ESP proposals, best first: aes128gcm16-x25519'),
   rekey: time.default(3_600_000).describe('Rekey after this time; 0 for never'),
@@ -54,21 +71,31 @@ const child = z.strictObject({
 })
 
 const peer = z.strictObject({
-  remote: word(text, remote).optional().describe('Host name or address, :port where not 500; without it the peer can only call in'),
-  localId: word(text, identity).optional(),
+  remote: word(text, remote)
+    .optional()
+    .describe('Host name or address, :port where not 500; without it the peer can only call in'),
+  localId: word(text, ownIdentity).optional(),
   remoteId: word(text, identityPattern).optional().describe('Who the peer must prove to be; * in it matches anything'),
   psk: secret,
   proposals: z.array(proposal('ike')).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
   children: z.record(name, child).default({}),
-  addresses: z.array(z.enum(['ipv4', 'ipv6'])).default([]).describe('Families of virtual addresses to ask the peer for'),
+  addresses: z
+    .array(z.enum(['ipv4', 'ipv6']))
+    .default([])
+    .describe('Families of virtual addresses to ask the peer for'),
   pool: text.optional().describe('Pool to give the peer a virtual address from'),
   encapsulation: z.enum(['auto', 'force', 'never']).default('auto'),
   start: z.enum(['connect', 'wait']).default('wait'),
   reconnect: z.boolean().default(true),
-  dpd: time.default(30_000).describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
+  dpd: time
+    .default(30_000)
+    .describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
   rekey: time.default(4 * 3_600_000),
   keepalive: time.default(20_000).describe('NAT-keepalive interval; 0 for none'),
-  unique: z.enum(['replace', 'keep']).default('replace').describe('What to do with an older IKE SA of the same identity'),
+  unique: z
+    .enum(['replace', 'keep'])
+    .default('replace')
+    .describe('What to do with an older IKE SA of the same identity'),
 })
 
 const pool = z.strictObject({
@@ -78,7 +105,15 @@ const pool = z.strictObject({
 
 const rule = z.strictObject({
   peers: z.array(text).default([]).describe('Peers it speaks of; none for all'),
-  when: z.record(text, z.union([z.boolean(), z.string(), z.number()])).default({}).describe('Facts that must hold'),
+  when: z
+    .record(
+      text,
+      z.union([z.boolean(), z.string(), z.number()], {
+        error: 'the value of a fact is wanted: true, false, a text or a number',
+      }),
+    )
+    .default({})
+    .describe('Facts that must hold'),
   use: z.array(text).default([]).describe('Only these strategies, in their slots'),
   prefer: z.array(text).default([]),
   avoid: z.array(text).default([]),
@@ -92,7 +127,7 @@ const port = z.number().int().min(0).max(65_535)
 
 export const schema = z.strictObject({
   $schema: text.optional(),
-  local: z.strictObject({ id: word(text, identity).optional() }).prefault({}),
+  local: z.strictObject({ id: word(text, ownIdentity).optional() }).prefault({}),
   listen: z
     .strictObject({
       addresses: z.array(word(text, address)).optional().describe('Local addresses to use; all when left out'),
@@ -101,10 +136,17 @@ export const schema = z.strictObject({
     })
     .prefault({}),
   device: z
-    .union([
-      z.literal(false),
-      z.strictObject({ name: text.optional(), mtu: z.number().int().min(576).max(65_535).optional(), table: z.number().int().positive().optional() }),
-    ])
+    .union(
+      [
+        z.literal(false),
+        z.strictObject({
+          name: text.optional(),
+          mtu: z.number().int().min(576).max(65_535).optional(),
+          table: z.number().int().positive().optional(),
+        }),
+      ],
+      { error: 'false is wanted, or a mapping such as { name: nw0, mtu: 1400 }' },
+    )
     .prefault({})
     .describe('The TUN device; false for none'),
   plugins: z.array(plugin).optional().describe('What to load, in this order, in place of the usual set'),
@@ -132,6 +174,21 @@ export const schema = z.strictObject({
     })
     .prefault({}),
 })
+
+/** Of a configuration that may be wrong in places: the parts that are right in themselves, undefined for the others. */
+export const soundParts = z
+  .object({
+    local: schema.shape.local.catch({}),
+    pools: z.record(text, z.unknown()).catch({}),
+    peers: z.record(text, peer.optional().catch(undefined)).catch({}),
+    policy: z.object({ rules: z.array(rule.optional().catch(undefined)).catch([]) }).catch({ rules: [] }),
+  })
+  .catch({ local: {}, pools: {}, peers: {}, policy: { rules: [] } })
+/** The same of the secrets alone: a peer's may be right where the peer is not. */
+export const soundSecrets = z
+  .object({ peers: z.record(text, z.object({ psk: secret }).optional().catch(undefined)).catch({}) })
+  .catch({ peers: {} })
+export type SoundParts = z.output<typeof soundParts>
 
 /** What a user writes. */
 export type ConfigInput = z.input<typeof schema>

@@ -6,10 +6,13 @@ import { canonicalAddress, IpProtocol, parsePrefix } from '../wire/index.ts'
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
+export const DURATION = 'a duration such as 30s, 5m, 4h or 500ms is wanted'
+export const SIZE = 'a size such as 500MB or 1GiB is wanted'
+
 /** `500ms`, `30s`, `5m`, `4h`, `1d`; a bare number is seconds. @returns milliseconds */
 export function duration(value: string | number): number {
   const [, amount, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(String(value).trim()) ?? []
-  if (amount === undefined) throw new Error('a duration such as 30s, 5m, 4h or 500ms is wanted')
+  if (amount === undefined) throw new Error(DURATION)
   return Number(amount) * UNITS[unit]!
 }
 
@@ -29,7 +32,7 @@ const SIZES: Readonly<Record<string, number>> = {
 export function size(value: string | number): number {
   const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?$/i.exec(String(value).trim()) ?? []
   const factor = SIZES[unit.toLowerCase()]
-  if (amount === undefined || factor === undefined) throw new Error('a size such as 500MB or 1GiB is wanted')
+  if (amount === undefined || factor === undefined) throw new Error(SIZE)
   return Number(amount) * factor
 }
 
@@ -68,6 +71,10 @@ export function identity(text: string): Identity {
   const [, type, rest] = /^(keyid|fqdn|email|rfc822):(.+)$/i.exec(text) ?? []
   if (type !== undefined && rest !== undefined) return typed(type.toLowerCase(), rest)
   if (text === '') throw new Error('an identity such as alice@example.org, gw.example.org or an address is wanted')
+  if (/^[a-z]+\s*=/i.test(text))
+    throw new Error(
+      'distinguished names belong to certificates, which are not supported; give an address, user@host or a domain name',
+    )
   const found = canonicalAddress(text)
   if (found !== undefined) return { type: found.includes(':') ? 'ipv6' : 'ipv4', value: found }
   if (text.startsWith('@')) return { type: 'fqdn', value: text.slice(1) }
@@ -78,6 +85,13 @@ function typed(type: string, value: string): Identity {
   if (type !== 'keyid') return { type: type === 'fqdn' ? 'fqdn' : 'rfc822', value }
   if (!/^([0-9a-f]{2})+$/i.test(value)) throw new Error('a key id is written in hex octets: keyid:0a1b2c')
   return { type: 'keyid', value: value.toLowerCase() }
+}
+
+/** An identity to claim, so no pattern. */
+export function ownIdentity(text: string): Identity {
+  if (text.includes('*') || identityPattern(text).type === 'any')
+    throw new Error('one identity is wanted; patterns and any are for remoteId')
+  return identity(text)
 }
 
 export const identityPattern = (text: string): IdentityPattern =>
