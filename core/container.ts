@@ -33,7 +33,11 @@ export class PluginHost {
         throw new NatweaveError('PLUGIN_NAME', `plugins[${i}]: "${String(plugin?.name)}" is no kebab-case plugin name`)
       if (names.has(plugin.name)) throw broken('PLUGIN_DUPLICATE', plugin, 'is given twice; leave one out')
       if (plugin.api !== API)
-        throw broken('PLUGIN_API', plugin, `was written for contract ${plugin.api}, this natweave has ${API}; update one of them`)
+        throw broken(
+          'PLUGIN_API',
+          plugin,
+          `was written for contract ${plugin.api}, this natweave has ${API}; update one of them`,
+        )
       names.add(plugin.name)
     }
   }
@@ -90,4 +94,8 @@ const broken = (code: string, { name }: Plugin, problem: string, cause?: unknown
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const describe = (token: InjectionToken): string =>
-  typeof token === 'symbol' ? (token.description ?? 'an unnamed token') : typeof token === 'function' ? token.name : String(token)
+  typeof token === 'symbol'
+    ? (token.description ?? 'an unnamed token')
+    : typeof token === 'function'
+      ? token.name
+      : String(token)

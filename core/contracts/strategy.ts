@@ -7,7 +7,8 @@ import type { Packet } from './packet.ts'
 import type { LocalEndpoint } from './transport.ts'
 
 /** The three questions of the house; a plan answers each with one strategy. */
-export type Slot = 'path' | 'encap' | 'mode'
+export const SLOTS = ['path', 'encap', 'mode'] as const
+export type Slot = (typeof SLOTS)[number]
 
 /** What NAT breaks (RFC 3715), by the names used in plans and policies. */
 export const PROBLEMS = [

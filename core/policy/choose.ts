@@ -1,8 +1,9 @@
-import { type Facts, knownFact } from '../contracts/facts.ts'
+import type { Facts } from '../contracts/facts.ts'
 import type { JudgedPlan } from '../contracts/natweave.ts'
 import type { RuleSettings } from '../contracts/settings.ts'
-import type { Cost, Plan, Problem, Strategy } from '../contracts/strategy.ts'
-import { applyRules } from './rules.ts'
+import { type Cost, type Plan, type Problem, SLOTS, type Strategy } from '../contracts/strategy.ts'
+import { problemsShown } from './problems.ts'
+import { applyRules, rulesFor } from './rules.ts'
 
 /** What is to be planned: a Child SA with a peer. */
 export interface Wanted {
@@ -10,18 +11,21 @@ export interface Wanted {
   readonly encapsulation: 'auto' | 'force' | 'never'
   /** A mode strategy's name, or `auto`. */
   readonly mode: string
-  /** Slots that are decided already, by the IKE SA that stands. */
+  /** Slots that are decided already, by the IKE SA that stands; other strategies for them are not judged. */
   readonly fixed?: Partial<Plan>
 }
 
 interface Judged extends JudgedPlan {
-  readonly preference: number
-  readonly uncured: number
+  /** The mode changes what applications see and nobody asked for it. */
+  readonly unasked: boolean
+  readonly ranks: readonly number[]
+  readonly uncured: readonly Problem[]
 }
 
 /**
  * Policy, as one pure function: every combination of loaded strategies, judged, best first. Usable before unusable, then
- * what rules prefer, then what cures more of the problems that the facts show, then the cheapest.
+ * what rules prefer, then what cures more of the problems that the facts show, then the cheapest, then the order in
+ * which strategies were loaded.
  */
 export function choose(
   facts: Facts,
@@ -30,22 +34,23 @@ export function choose(
   wanted: Wanted,
 ): readonly JudgedPlan[] {
   const shown = problemsShown(facts)
-  const plans = combinations(strategies, wanted).map(plan => judge(plan, facts, rules, strategies, wanted, shown))
-  plans.sort(
-    (a, b) =>
-      Number(b.usable) - Number(a.usable) ||
-      b.preference - a.preference ||
-      a.uncured - b.uncured ||
-      weight(a.cost) - weight(b.cost),
-  )
-  return plans.map(({ preference: _preference, uncured: _uncured, ...plan }) => plan)
+  const spoken = rulesFor(rules, wanted.peer)
+  const plans = combinations(strategies, wanted.fixed ?? {})
+    .map(plan => judge(plan, facts, spoken, strategies, wanted, shown))
+    .sort((a, b) => Number(b.usable) - Number(a.usable) || decide(a, b, spoken).order)
+  return plans.map(({ plan, usable, reasons, cost, solves }, i) => {
+    if (!usable) return { plan, usable, reasons, cost, solves }
+    const other = plans[i === 0 ? 1 : 0]
+    const verdict = other?.usable ? decide(plans[i]!, other, spoken).words : 'the only usable plan'
+    return { plan, usable, reasons: [verdict, ...reasons], cost, solves }
+  })
 }
 
-function combinations(strategies: readonly Strategy[], { fixed = {}, mode }: Wanted): Plan[] {
-  const named = (slot: Strategy['slot']): string[] =>
-    strategies.filter(s => s.slot === slot && (fixed[slot] ?? s.name) === s.name).map(s => s.name)
-  const modes = named('mode').filter(name => mode === 'auto' || name === mode)
-  return named('path').flatMap(path => named('encap').flatMap(encap => modes.map(m => ({ path, encap, mode: m }))))
+function combinations(strategies: readonly Strategy[], fixed: Partial<Plan>): Plan[] {
+  const [paths = [], encaps = [], modes = []] = SLOTS.map(slot =>
+    strategies.filter(s => s.slot === slot && (fixed[slot] ?? s.name) === s.name).map(s => s.name),
+  )
+  return paths.flatMap(path => encaps.flatMap(encap => modes.map(mode => ({ path, encap, mode }))))
 }
 
 function judge(
@@ -56,48 +61,63 @@ function judge(
   { peer, encapsulation, mode }: Wanted,
   shown: readonly Problem[],
 ): Judged {
-  const parts = (['path', 'encap', 'mode'] as const).map(slot => strategies.find(s => s.slot === slot && s.name === plan[slot])!)
-  const reasons: string[] = []
+  const parts = SLOTS.map(slot => strategies.find(s => s.slot === slot && s.name === plan[slot])!)
+  const against: string[] = []
+  const aside: string[] = []
+  if (encapsulation === 'force' && plan.encap === 'none') against.push(`peers.${peer}.encapsulation is force`)
+  if (encapsulation === 'never' && plan.encap !== 'none') against.push(`peers.${peer}.encapsulation is never`)
+  if (mode !== 'auto' && plan.mode !== mode) against.push(`the configuration asks for mode ${mode}`)
   let cost: Cost | undefined = { octets: 0, roundTrips: 0, trusts: [] }
   for (const part of parts) {
     const assessment = part.assess(facts, plan)
     if (!assessment.usable) {
       cost = undefined
-      reasons.unshift(`${part.name}: ${assessment.why}`)
+      against.push(`${part.name}: ${assessment.why}`)
     } else {
       if (cost !== undefined) cost = add(cost, assessment.cost)
-      if (assessment.why !== undefined) reasons.push(`${part.name}: ${assessment.why}`)
+      if (assessment.why !== undefined) aside.push(`${part.name}: ${assessment.why}`)
     }
   }
   const ruling = applyRules(rules, peer, facts, plan, strategies)
-  reasons.push(...ruling.reasons)
-  const forced = encapsulation === 'force' && plan.encap === 'none'
-  const barred = encapsulation === 'never' && plan.encap !== 'none'
-  if (forced) reasons.unshift(`peers.${peer}.encapsulation is force`)
-  if (barred) reasons.unshift(`peers.${peer}.encapsulation is never`)
-  // transport mode changes what applications see, so nobody gets it without asking
-  const unasked = mode === 'auto' && ruling.preference === 0 && parts[2]?.slot === 'mode' && parts[2].substitutes === true
-  const solves = [...new Set(parts.flatMap(p => p.solves))]
+  const usable = against.length === 0 && !ruling.forbidden
+  const substitutes = parts.some(part => part.slot === 'mode' && part.substitutes === true)
+  const solves = [...new Set(parts.flatMap(part => part.solves))]
   const uncured = shown.filter(problem => !solves.includes(problem))
-  if (uncured.length > 0) reasons.push(`leaves ${uncured.join(', ')} uncured`)
-  const usable = cost !== undefined && ruling.verdict !== 'forbids' && !forced && !barred
-  if (usable && cost !== undefined) reasons.push(`costs ${cost.octets} octets per packet`)
+  if (uncured.length > 0) aside.push(`leaves ${uncured.join(', ')} uncured`)
   return {
     plan,
     usable,
-    reasons: unasked ? [...reasons, 'only when asked for'] : reasons,
+    reasons: usable
+      ? [...ruling.reasons, ...aside, `costs ${showCost(cost)}`]
+      : [...against, ...ruling.reasons, ...aside],
     cost,
     solves,
-    preference: ruling.preference - (unasked ? 1 : 0),
-    uncured: uncured.length,
+    unasked: mode === 'auto' && substitutes && !ruling.asksForMode,
+    ranks: ruling.ranks,
+    uncured,
   }
 }
 
-/** What the facts say is in the way; unknown facts show nothing. */
-function problemsShown(facts: Facts): Problem[] {
-  const behindNat = knownFact(facts, 'localBehindNat') === true || knownFact(facts, 'remoteBehindNat') === true
-  return behindNat ? ['non-udp-tcp', 'mapping-timeouts', 'fixed-ike-ports'] : []
+/** Where `a` stands against `b` (before it when negative), and what decided that, in words about `a`. */
+function decide(a: Judged, b: Judged, rules: readonly RuleSettings[]): { order: number; words: string } {
+  const other = showPlan(b.plan)
+  const asked = Number(a.unasked) - Number(b.unasked)
+  if (asked !== 0) return { order: asked, words: `${asked < 0 ? b.plan.mode : a.plan.mode} only when asked for` }
+  const at = a.ranks.findIndex((rank, i) => rank !== b.ranks[i])
+  if (at !== -1) {
+    const order = a.ranks[at]! - b.ranks[at]!
+    const rule = rules[Math.floor(at / SLOTS.length)]!.at
+    return { order, words: order < 0 ? `${rule} puts it before ${other}` : `${rule} puts ${other} first` }
+  }
+  const cures = a.uncured.length - b.uncured.length
+  if (cures !== 0) return { order: cures, words: `cures ${cures < 0 ? 'more' : 'less'} than ${other}` }
+  const price = weight(a.cost) - weight(b.cost)
+  if (price < 0) return { order: price, words: `cheaper than ${other}, which costs ${showCost(b.cost)}` }
+  if (price > 0) return { order: price, words: `dearer than ${other}, which costs ${showCost(b.cost)}` }
+  return { order: 0, words: `as good as ${other}; the strategies loaded first win` }
 }
+
+const showPlan = ({ path, encap, mode }: Plan): string => `${path}+${encap}+${mode}`
 
 const add = (a: Cost, b: Cost): Cost => ({
   octets: a.octets + b.octets,
@@ -105,6 +125,16 @@ const add = (a: Cost, b: Cost): Cost => ({
   trusts: [...new Set([...a.trusts, ...b.trusts])],
 })
 
-/** Trust weighs most, a round trip as much as a packet's worth of octets. */
+function showCost(cost: Cost | undefined): string {
+  if (cost === undefined) return 'what is not known'
+  const { octets, roundTrips, trusts } = cost
+  return [
+    `${octets} octets per packet`,
+    ...(roundTrips > 0 ? [`${roundTrips} round trip${roundTrips === 1 ? '' : 's'} first`] : []),
+    ...(trusts.length > 0 ? [`trust in ${trusts.join(' and ')}`] : []),
+  ].join(', ')
+}
+
+/** Trust weighs most, a round trip as much as 100 octets of every packet. */
 const weight = (cost: Cost | undefined): number =>
-  cost === undefined ? Infinity : cost.trusts.length * 1e6 + cost.roundTrips * 100 + cost.octets
+  cost === undefined ? 0 : cost.trusts.length * 1e6 + cost.roundTrips * 100 + cost.octets
