@@ -9,7 +9,7 @@ import { anything, chart, child, moon, Pair, type PairOptions, sun } from './pai
 
 const psk = new TextEncoder().encode('another')
 const fqdn = (value: string) => ({ type: 'fqdn', value }) as const
-const esp = (settings: PeerSettings, proposals: string[]) => ({ lan: { ...settings.children['lan']!, proposals } })
+const esp = ({ children: { lan } }: PeerSettings, proposals: string[]) => ({ lan: { ...lan!, proposals } })
 
 test.each<{ name: string; given: PairOptions; left: string[]; right: string[] }>([
   { name: 'another key', given: { moon: { psk } }, left: ['PEER_AUTH_FAILED'], right: ['PEER_AUTH_FAILED'] },

@@ -1,6 +1,6 @@
 import type { CryptoProvider } from '../../../core/contracts/crypto.ts'
 import type { ChildCounters } from '../../../core/contracts/data-plane.ts'
-import type { Facts } from '../../../core/contracts/facts.ts'
+import { type Facts, knownFact } from '../../../core/contracts/facts.ts'
 import type { IkeTask } from '../../../core/contracts/ike-task.ts'
 import type { Address, Endpoint, Flow } from '../../../core/contracts/net.ts'
 import type { ChildSettings, Identity, IkeSettings, PeerSettings } from '../../../core/contracts/settings.ts'
@@ -108,8 +108,8 @@ const floating: EncapStrategy = {
     remote: { ...remote, port: 4500 },
   }),
   espFlow: flow => flow,
-  keepalive: facts => (facts['localBehindNat']?.value === true ? Uint8Array.of(0xff) : undefined),
-  follows: facts => facts['remoteBehindNat']?.value === true,
+  keepalive: facts => (knownFact(facts, 'localBehindNat') === true ? Uint8Array.of(0xff) : undefined),
+  follows: facts => knownFact(facts, 'remoteBehindNat') === true,
 }
 const plain: EncapStrategy = {
   ...floating,
