@@ -65,7 +65,10 @@ export interface CryptoProvider {
   hash(name: HashName, ...data: readonly Uint8Array[]): Uint8Array
   /** One call of the PRF with this transform ID over the concatenation of `data`. */
   prf(id: number, key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array
-  /** @param key - without the salt */
+  /**
+   * AES-GMAC (RFC 4543) too: its text is left readable, the tag covers AAD and text.
+   * @param key - without the salt
+   */
   aead(id: number, key: Uint8Array): Aead
   cipher(id: number, key: Uint8Array): Cipher
   mac(id: number, key: Uint8Array): Mac

@@ -72,10 +72,14 @@ export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSp
     throw fail('ciphers with and without integrity of their own (AEAD) cannot share a proposal; write two')
   if (!aead && integ.length === 0) throw fail('an integrity algorithm is missing, such as sha256')
   if (protocol === 'ike') {
-    if (encr.includes(Encr.ENCR_NULL)) throw fail('IKE cannot go without encryption')
+    if (encr.includes(Encr.ENCR_NULL) || encr.includes(Encr.ENCR_NULL_AUTH_AES_GMAC))
+      throw fail('IKE cannot go without encryption')
     if (ids(TransformType.SN).length > 0) throw fail('esn and noesn are for ESP')
     if (ids(TransformType.PRF).length === 0)
-      for (const id of integ) transforms.push({ type: TransformType.PRF, id: ALGORITHMS.INTEG[id]!.prf })
+      for (const id of integ) {
+        const { prf } = ALGORITHMS.INTEG[id]!
+        if (prf !== undefined) transforms.push({ type: TransformType.PRF, id: prf })
+      }
     if (ids(TransformType.PRF).length === 0) throw fail('a PRF is missing, such as prfsha256')
     if (ids(TransformType.KE).length === 0) throw fail('a key exchange method is missing, such as x25519')
   } else {

@@ -27,7 +27,7 @@ const aes = { keyword: 'aes', keyBits: [128, 192, 256], keyExtra: 0 } as const
 const ccm = { ...aes, saltLength: 3, ivLength: 8, iv: 'counter', blockLength: 1 } as const
 const gcm = { ...aes, saltLength: 4, ivLength: 8, iv: 'counter', blockLength: 1 } as const
 
-/** By transform ID; RFC 3602, 3686, 4106, 4309, 7634, 2410. */
+/** By transform ID; RFC 3602, 3686, 4106, 4309, 4543, 7634, 2410. */
 const ENCR: Readonly<Record<number, EncrAlgorithm>> = {
   [Encr.ENCR_NULL]: {
     keyword: 'null',
@@ -57,6 +57,7 @@ const ENCR: Readonly<Record<number, EncrAlgorithm>> = {
   [Encr.ENCR_AES_GCM_8]: { ...gcm, suffix: 'gcm8', icvLength: 8 },
   [Encr.ENCR_AES_GCM_12]: { ...gcm, suffix: 'gcm12', icvLength: 12 },
   [Encr.ENCR_AES_GCM_16]: { ...gcm, suffix: 'gcm16', icvLength: 16 },
+  [Encr.ENCR_NULL_AUTH_AES_GMAC]: { ...gcm, suffix: 'gmac', icvLength: 16 },
   [Encr.ENCR_CHACHA20_POLY1305]: {
     keyword: 'chacha20poly1305',
     suffix: '',
@@ -86,15 +87,17 @@ const PRF: Readonly<Record<number, PrfAlgorithm>> = {
 
 export interface IntegAlgorithm {
   readonly keyword: string
-  /** PRF of the same hash, which a proposal without one implies. */
-  readonly prf: number
+  /** PRF of the same hash, which a proposal without one implies; absent where natweave has no such PRF. */
+  readonly prf?: number
   readonly keyLength: number
   readonly icvLength: number
 }
 
-/** RFC 2404, RFC 4868. */
+/** RFC 2404, 3566, 4494, 4868. */
 const INTEG: Readonly<Record<number, IntegAlgorithm>> = {
   [Integ.AUTH_HMAC_SHA1_96]: { keyword: 'sha1', prf: Prf.PRF_HMAC_SHA1, keyLength: 20, icvLength: 12 },
+  [Integ.AUTH_AES_XCBC_96]: { keyword: 'aesxcbc', keyLength: 16, icvLength: 12 },
+  [Integ.AUTH_AES_CMAC_96]: { keyword: 'aescmac', keyLength: 16, icvLength: 12 },
   [Integ.AUTH_HMAC_SHA2_256_128]: { keyword: 'sha256', prf: Prf.PRF_HMAC_SHA2_256, keyLength: 32, icvLength: 16 },
   [Integ.AUTH_HMAC_SHA2_384_192]: { keyword: 'sha384', prf: Prf.PRF_HMAC_SHA2_384, keyLength: 48, icvLength: 24 },
   [Integ.AUTH_HMAC_SHA2_512_256]: { keyword: 'sha512', prf: Prf.PRF_HMAC_SHA2_512, keyLength: 64, icvLength: 32 },

@@ -3,7 +3,7 @@ import type { Drop, EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { MAX_PACKET, type Packet } from '../contracts/packet.ts'
 import { UsageError } from '../errors.ts'
-import { ESP_TRAILER, Esp, setU32 } from '../wire/index.ts'
+import { Encr, ESP_TRAILER, Esp, setU32 } from '../wire/index.ts'
 import { type EspTransform, espTransform, refusesSuite } from './transforms.ts'
 
 /** ESP packets of one SA, RFC 4303, sealed and opened in the caller's buffer. */
@@ -23,10 +23,11 @@ class Protection {
   readonly esn: boolean
   /** salt | IV, RFC 4106 §4. */
   readonly nonce: Uint8Array
-  /** SPI | sequence number, 4 or 8 octets of it, RFC 4106 §5. */
+  /** SPI | sequence number, 4 or 8 octets of it, RFC 4106 §5; GMAC covers the IV too, RFC 4543 §3.3. */
   readonly aad: Uint8Array
   /** The ESN octets that a separate MAC covers behind the packet, RFC 4303 §2.2.1. */
   readonly high = new Uint8Array(4)
+  readonly #ivInAad: boolean
 
   constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys) {
     const refusal = refusesSuite(crypto, suite, keys)
@@ -43,8 +44,15 @@ class Protection {
     }
     this.nonce = new Uint8Array(keys.salt.length + this.transform.iv)
     this.nonce.set(keys.salt)
-    this.aad = new Uint8Array(suite.esn ? 12 : 8)
+    this.#ivInAad = suite.encr === Encr.ENCR_NULL_AUTH_AES_GMAC
+    this.aad = new Uint8Array((suite.esn ? 12 : 8) + (this.#ivInAad ? this.transform.iv : 0))
     setU32(this.aad, 0, keys.spi)
+  }
+
+  /** Puts an IV where the ICV covers it. */
+  initialize(iv: Uint8Array): void {
+    this.nonce.set(iv, this.nonce.length - iv.length)
+    if (this.#ivInAad) this.aad.set(iv, this.aad.length - iv.length)
   }
 
   /** Puts a sequence number where the ICV covers it. */
@@ -133,7 +141,7 @@ export class EspSealer {
 
     this.#protection.number(sequence)
     if (aead !== undefined) {
-      nonce.set(bytes.subarray(ivAt, textAt), nonce.length - transform.iv)
+      this.#protection.initialize(bytes.subarray(ivAt, textAt))
       aead.seal(nonce, aad, bytes.subarray(textAt, textEnd), bytes.subarray(textAt, end))
     } else {
       const text = bytes.subarray(textAt, textEnd)
@@ -193,7 +201,7 @@ export class EspOpener {
     this.#protection.number(sequence)
     const text = bytes.subarray(textAt, textEnd)
     if (aead !== undefined) {
-      nonce.set(bytes.subarray(ivAt, textAt), nonce.length - transform.iv)
+      this.#protection.initialize(bytes.subarray(ivAt, textAt))
       if (!aead.open(nonce, aad, bytes.subarray(textAt, end), text)) return 'integrity'
     } else {
       mac!.sign(bytes.subarray(start, textEnd), esn ? high : undefined, this.#icv)

@@ -17,7 +17,7 @@ export interface EspTransform {
 
 const aead = (salt: number, icv: number): EspTransform => ({ iv: 8, salt, icv, align: 4 })
 
-/** RFC 2410, 3602, 3686, 4106, 4309, 7634. */
+/** RFC 2410, 3602, 3686, 4106, 4309, 4543, 7634. */
 const ENCRYPTION: Readonly<Record<number, EspTransform>> = {
   [Encr.ENCR_NULL]: { iv: 0, salt: 0, icv: 0, align: 4 },
   [Encr.ENCR_AES_CBC]: { iv: 16, salt: 0, icv: 0, align: 16 },
@@ -29,11 +29,14 @@ const ENCRYPTION: Readonly<Record<number, EspTransform>> = {
   [Encr.ENCR_AES_GCM_12]: aead(4, 12),
   [Encr.ENCR_AES_GCM_16]: aead(4, 16),
   [Encr.ENCR_CHACHA20_POLY1305]: aead(4, 16),
+  [Encr.ENCR_NULL_AUTH_AES_GMAC]: aead(4, 16),
 }
 
-/** ICV lengths, RFC 2404 and RFC 4868. */
+/** ICV lengths, RFC 2404, 3566, 4494 and 4868. */
 const INTEGRITY: Readonly<Record<number, number>> = {
   [Integ.AUTH_HMAC_SHA1_96]: 12,
+  [Integ.AUTH_AES_XCBC_96]: 12,
+  [Integ.AUTH_AES_CMAC_96]: 12,
   [Integ.AUTH_HMAC_SHA2_256_128]: 16,
   [Integ.AUTH_HMAC_SHA2_384_192]: 24,
   [Integ.AUTH_HMAC_SHA2_512_256]: 32,

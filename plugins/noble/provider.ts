@@ -2,14 +2,29 @@ import { hmac } from '@noble/hashes/hmac.js'
 import { sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
 import type { CHash } from '@noble/hashes/utils.js'
-import { type CryptoProvider, type HashName, TransformType } from '../../core/contracts/crypto.ts'
+import { type CryptoProvider, type HashName, type Mac, TransformType } from '../../core/contracts/crypto.ts'
 import { UsageError } from '../../core/errors.ts'
 import { Encr, Integ, Prf } from '../../core/wire/index.ts'
-import { NobleCbc, NobleChaCha, NobleCtr, NobleGcm, NobleMac, nullCipher } from './ciphers.ts'
+import {
+  NobleCbc,
+  NobleChaCha,
+  NobleCmac,
+  NobleCtr,
+  NobleGcm,
+  NobleGmac,
+  NobleMac,
+  NobleXcbc,
+  nullCipher,
+} from './ciphers.ts'
 import { startKeyExchange, supportsGroup } from './key-exchange.ts'
 
 const AES_BITS: readonly number[] = [128, 192, 256]
-const AES_ENCR: readonly number[] = [Encr.ENCR_AES_CBC, Encr.ENCR_AES_CTR, Encr.ENCR_AES_GCM_16]
+const AES_ENCR: readonly number[] = [
+  Encr.ENCR_AES_CBC,
+  Encr.ENCR_AES_CTR,
+  Encr.ENCR_AES_GCM_16,
+  Encr.ENCR_NULL_AUTH_AES_GMAC,
+]
 
 const HASH: Readonly<Record<HashName, CHash>> = { sha1, sha256, sha384, sha512 }
 
@@ -27,6 +42,11 @@ const INTEG: Readonly<Record<number, { readonly hash: CHash; readonly length: nu
   [Integ.AUTH_HMAC_SHA2_512_256]: { hash: sha512, length: 32 },
 }
 
+const AES_MAC: Readonly<Record<number, new (key: Uint8Array) => Mac>> = {
+  [Integ.AUTH_AES_XCBC_96]: NobleXcbc,
+  [Integ.AUTH_AES_CMAC_96]: NobleCmac,
+}
+
 /** Algorithms of the noble libraries: JavaScript only, so they run wherever natweave does. */
 export const nobleProvider: CryptoProvider = {
   name: 'noble',
@@ -37,7 +57,7 @@ export const nobleProvider: CryptoProvider = {
       case TransformType.PRF:
         return id in PRF
       case TransformType.INTEG:
-        return id in INTEG
+        return id in INTEG || id in AES_MAC
       case TransformType.KE:
         return supportsGroup(id)
       default:
@@ -59,6 +79,7 @@ export const nobleProvider: CryptoProvider = {
   aead(id, key) {
     if (id === Encr.ENCR_CHACHA20_POLY1305 && key.length === 32) return new NobleChaCha(key)
     if (id === Encr.ENCR_AES_GCM_16 && AES_BITS.includes(key.length * 8)) return new NobleGcm(key)
+    if (id === Encr.ENCR_NULL_AUTH_AES_GMAC && AES_BITS.includes(key.length * 8)) return new NobleGmac(key)
     throw unsupported(`AEAD ${id} with a key of ${key.length} octets`)
   },
   cipher(id, key) {
@@ -69,6 +90,8 @@ export const nobleProvider: CryptoProvider = {
     throw unsupported(`cipher ${id} with a key of ${key.length} octets`)
   },
   mac(id, key) {
+    const AesMac = AES_MAC[id]
+    if (AesMac !== undefined && key.length === 16) return new AesMac(key)
     const mac = INTEG[id]
     if (mac === undefined) throw unsupported(`integrity algorithm ${id}`)
     return new NobleMac(mac.hash, key, mac.length)

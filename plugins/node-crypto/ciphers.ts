@@ -52,6 +52,44 @@ export class NodeAead implements Aead {
   }
 }
 
+/** AES-GMAC, RFC 4543: GCM that authenticates the text beside the AAD and leaves it readable. */
+export class NodeGmac implements Aead {
+  readonly tagLength = 16
+  readonly #name: CipherGCMTypes
+  readonly #key: Uint8Array
+
+  constructor(name: CipherGCMTypes, key: Uint8Array) {
+    this.#name = name
+    this.#key = key.slice()
+  }
+
+  seal(nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
+    const cipher = createCipheriv(this.#name, this.#key, nonce)
+    cipher.setAAD(aad)
+    cipher.setAAD(plaintext)
+    cipher.final()
+    out.set(plaintext)
+    out.set(cipher.getAuthTag(), plaintext.length)
+  }
+
+  open(nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
+    const length = sealed.length - this.tagLength
+    if (length < 0) return false
+    const text = sealed.subarray(0, length)
+    const decipher = createDecipheriv(this.#name, this.#key, nonce)
+    decipher.setAuthTag(sealed.subarray(length))
+    decipher.setAAD(aad)
+    decipher.setAAD(text)
+    if (verified(decipher, new Uint8Array(0)) === undefined) return false
+    out.set(text)
+    return true
+  }
+
+  destroy(): void {
+    this.#key.fill(0)
+  }
+}
+
 /** AES-CBC or AES-CTR by OpenSSL. */
 export class NodeCipher implements Cipher {
   readonly ivLength: number

@@ -2,7 +2,8 @@ import { createHash, createHmac } from 'node:crypto'
 import { type CryptoProvider, type HashName, TransformType } from '../../core/contracts/crypto.ts'
 import { UsageError } from '../../core/errors.ts'
 import { Encr, Integ, Prf } from '../../core/wire/index.ts'
-import { type AeadName, NodeAead, NodeCipher, NodeMac, nullCipher } from './ciphers.ts'
+import { NodeAesMac } from './aes-mac.ts'
+import { type AeadName, NodeAead, NodeCipher, NodeGmac, NodeMac, nullCipher } from './ciphers.ts'
 import { startKeyExchange, supportsGroup } from './key-exchange.ts'
 
 const AES_BITS: readonly number[] = [128, 192, 256]
@@ -16,6 +17,8 @@ const AES_AEAD: Readonly<Record<number, { readonly name: 'gcm' | 'ccm'; readonly
   [Encr.ENCR_AES_GCM_12]: { name: 'gcm', tag: 12 },
   [Encr.ENCR_AES_GCM_16]: { name: 'gcm', tag: 16 },
 }
+
+const AES_PLAIN: readonly number[] = [Encr.ENCR_AES_CBC, Encr.ENCR_AES_CTR, Encr.ENCR_NULL_AUTH_AES_GMAC]
 
 const PRF: Readonly<Record<number, HashName>> = {
   [Prf.PRF_HMAC_SHA1]: 'sha1',
@@ -31,6 +34,11 @@ const INTEG: Readonly<Record<number, { readonly hash: HashName; readonly length:
   [Integ.AUTH_HMAC_SHA2_512_256]: { hash: 'sha512', length: 32 },
 }
 
+const AES_MAC: Readonly<Record<number, 'cmac' | 'xcbc'>> = {
+  [Integ.AUTH_AES_XCBC_96]: 'xcbc',
+  [Integ.AUTH_AES_CMAC_96]: 'cmac',
+}
+
 /** Algorithms of the OpenSSL inside Node. */
 export const nodeCryptoProvider: CryptoProvider = {
   name: 'node-crypto',
@@ -41,7 +49,7 @@ export const nodeCryptoProvider: CryptoProvider = {
       case TransformType.PRF:
         return id in PRF
       case TransformType.INTEG:
-        return id in INTEG
+        return id in INTEG || id in AES_MAC
       case TransformType.KE:
         return supportsGroup(id)
       default:
@@ -63,6 +71,8 @@ export const nodeCryptoProvider: CryptoProvider = {
   aead(id, key) {
     if (id === Encr.ENCR_CHACHA20_POLY1305 && key.length === 32)
       return new NodeAead('chacha20-poly1305' as string as AeadName, key, 16)
+    if (id === Encr.ENCR_NULL_AUTH_AES_GMAC && AES_BITS.includes(key.length * 8))
+      return new NodeGmac(`aes-${key.length * 8}-gcm` as AeadName, key)
     const aes = AES_AEAD[id]
     if (aes === undefined || !AES_BITS.includes(key.length * 8))
       throw unsupported(`AEAD ${id} with a key of ${key.length} octets`)
@@ -78,6 +88,8 @@ export const nodeCryptoProvider: CryptoProvider = {
     throw unsupported(`cipher ${id} with a key of ${key.length} octets`)
   },
   mac(id, key) {
+    const aes = AES_MAC[id]
+    if (aes !== undefined && key.length === 16) return new NodeAesMac(aes, key)
     const mac = INTEG[id]
     if (mac === undefined) throw unsupported(`integrity algorithm ${id}`)
     return new NodeMac(mac.hash, key, mac.length)
@@ -92,8 +104,7 @@ export const nodeCryptoProvider: CryptoProvider = {
 function supportsEncr(id: number, keyBits: number | undefined): boolean {
   if (id === Encr.ENCR_NULL) return keyBits === undefined
   if (id === Encr.ENCR_CHACHA20_POLY1305) return keyBits === undefined || keyBits === 256
-  const aes = id in AES_AEAD || id === Encr.ENCR_AES_CBC || id === Encr.ENCR_AES_CTR
-  return aes && (keyBits === undefined || AES_BITS.includes(keyBits))
+  return (id in AES_AEAD || AES_PLAIN.includes(id)) && (keyBits === undefined || AES_BITS.includes(keyBits))
 }
 
 const unsupported = (what: string): UsageError =>

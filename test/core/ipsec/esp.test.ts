@@ -139,7 +139,7 @@ test('padding that claims more than there is', () => {
 test.each([
   { name: 'encryption without integrity', suite: { encr: Encr.ENCR_AES_CBC, keyBits: 128, esn: false } },
   { name: 'an unknown cipher', suite: { encr: 200, esn: false } },
-  { name: 'GMAC', suite: suiteNamed('aes128gmac') },
+  { name: 'a salt of the wrong length', suite: suiteNamed('aes128gmac') },
 ])('refused: $name', ({ suite }) => {
   const keys = { spi: 256, encr: new Uint8Array(16), salt: new Uint8Array(0), integ: new Uint8Array(0) }
   expect(() => new EspOpener(crypto, suite, keys)).toThrow(

@@ -56,7 +56,7 @@ export const suitesOf = (crypto: CryptoProvider): string[] =>
     )
   })
 
-const INTEG_KEY: Readonly<Record<number, number>> = { 2: 20, 12: 32, 13: 48, 14: 64 }
+const INTEG_KEY: Readonly<Record<number, number>> = { 2: 20, 5: 16, 8: 16, 12: 32, 13: 48, 14: 64 }
 
 /** Keying material as IKE would derive it, out of a seed. */
 export function keysFor(suite: EspSuite, spi: number, seed = `keys ${spi}`): EspKeys {
