@@ -10,15 +10,7 @@ import type {
   SelectorSettings,
   Settings,
 } from '../../core/contracts/settings.ts'
-import {
-  type ChildCounters,
-  createNatweave,
-  DEVICE,
-  type Natweave,
-  type NatweaveEvent,
-  type Plugin,
-  TRANSPORT,
-} from '../../core/index.ts'
+import { createNatweave, DEVICE, type Natweave, type NatweaveEvent, type Plugin, TRANSPORT } from '../../core/index.ts'
 import { classifyNatt, getU16, getU32, IpProtocol, parsePrefix } from '../../core/wire/index.ts'
 import { memory } from '../../plugins/memory/index.ts'
 import { nodeCrypto } from '../../plugins/node-crypto/index.ts'
@@ -271,9 +263,6 @@ export async function transfer(net: VirtualInternet, from: Host, to: string, byt
   await net.until(() => bulk.done, { within: WITHIN })
   return bulk.intact
 }
-
-/** Everything that was dropped on one Child SA. */
-export const lost = ({ drops }: ChildCounters): number => Object.values(drops).reduce((a, b) => a + b, 0)
 
 // ------------------------------------------------------------------ the wire
 
