@@ -25,7 +25,13 @@ function lifetime({ rekeyMs, lifeMs, rekeyOctets, rekeyPackets }: ChildSettings,
 }
 
 /** What a data plane needs to carry a Child SA on this ESP flow. */
-export function childSpec(sa: IkeSa, child: ChildSa, mode: ModeStrategy, encap: EncapStrategy, flow: Flow): ChildSaSpec {
+export function childSpec(
+  sa: IkeSa,
+  child: ChildSa,
+  mode: ModeStrategy,
+  encap: EncapStrategy,
+  flow: Flow,
+): ChildSaSpec {
   const { wireLocal, wireRemote, initiator } = child
   const context = { local: wireLocal, remote: wireRemote, initiator, facts: sa.facts, flow: () => sa.flow }
   return {

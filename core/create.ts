@@ -57,8 +57,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
   const host = new PluginHost(plugins)
   host.register(container)
   const transports = resolveAll(container, TRANSPORT)
-  if (transports.length === 0)
-    throw new UsageError('USAGE_NO_TRANSPORT', 'no transport is loaded; add the plugin udp')
+  if (transports.length === 0) throw new UsageError('USAGE_NO_TRANSPORT', 'no transport is loaded; add the plugin udp')
   const strategies = [direct, none, new Tunnel(), new TransportMode(), ...resolveAll(container, STRATEGY)]
   checkRules(settings.policy.rules, strategies)
   const store = resolveLast(container, SA_STORE)
@@ -78,6 +77,15 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     },
   })
   const device = resolveLast(container, DEVICE)
-  const runtime = new Runtime({ engine, transports, device, store, clock: resolveLast(container, CLOCK)!, log, host, mtu })
+  const runtime = new Runtime({
+    engine,
+    transports,
+    device,
+    store,
+    clock: resolveLast(container, CLOCK)!,
+    log,
+    host,
+    mtu,
+  })
   return runtime
 }

@@ -36,7 +36,11 @@ export class Deadlines<T> {
   }
 
   #skipOutdated(): void {
-    for (let first = this.#heap[0]; first !== undefined && this.#due.get(first.item) !== first.at; first = this.#heap[0])
+    for (
+      let first = this.#heap[0];
+      first !== undefined && this.#due.get(first.item) !== first.at;
+      first = this.#heap[0]
+    )
       this.#pop()
   }
 

@@ -15,19 +15,22 @@ export function deviceState(engine: Engine, mtu: number): DeviceState {
   }
   for (const { settings, sas } of engine.peersByName.values()) {
     for (const child of Object.values(settings.children))
-      if (child.start === 'trap') for (const s of fromSettings(child.remoteTs, [])) for (const to of prefixes(s)) route(to, undefined)
+      if (child.start === 'trap')
+        for (const s of fromSettings(child.remoteTs, [])) for (const to of prefixes(s)) route(to, undefined)
     for (const sa of sas) {
       for (const address of sa.virtual) addresses.push({ address, bits: address.includes(':') ? 128 : 32 })
       dns.push(...sa.dns)
       for (const child of sa.children.values())
-        for (const selector of child.remote) for (const to of prefixes(selector)) route(to, sourceFor(child.local, selector))
+        for (const selector of child.remote)
+          for (const to of prefixes(selector)) route(to, sourceFor(child.local, selector))
     }
   }
   const bypassPorts = [...new Set(engine.locals().flatMap(l => (l.protocol === 17 ? [l.port] : [])))]
   return { addresses, routes: [...routes.values()], mtu, dns, bypassPorts }
 }
 
-const prefixes = ({ start, end }: Selector): Prefix[] => rangePrefixes({ start: addressBytes(start), end: addressBytes(end) })
+const prefixes = ({ start, end }: Selector): Prefix[] =>
+  rangePrefixes({ start: addressBytes(start), end: addressBytes(end) })
 
 /** The one inner address of this side; where it is a network there is none to prefer. */
 const sourceFor = (local: readonly Selector[], { family }: Selector): Address | undefined =>

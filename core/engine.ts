@@ -1,20 +1,19 @@
-import { childSpec } from './child-spec.ts'
+import { Children } from './children.ts'
 import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
 import type { Fact, Facts } from './contracts/facts.ts'
-import type { IkeTask } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
-import type { NatweaveEvent } from './contracts/natweave.ts'
+import type { JudgedPlan, NatweaveEvent } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet } from './contracts/packet.ts'
-import type { ChildSettings, Identity, IkeSettings, PeerSettings, Settings } from './contracts/settings.ts'
-import type { EncapStrategy, ModeStrategy, PathStrategy, Plan, Strategy } from './contracts/strategy.ts'
+import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
+import type { Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
-import { Deadlines } from './deadlines.ts'
 import { UsageError, WireError } from './errors.ts'
+import { Host } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
-import type { ChildSa, ChosenPlan, IkeEffect, IkeHost } from './ike/host.ts'
+import type { ChildSa, IkeEffect } from './ike/host.ts'
 import { sameIdentity, showIdentity } from './ike/identity.ts'
 import { IkeSa } from './ike/ike-sa.ts'
 import { DeleteChild, DeleteIke } from './ike/informational.ts'
@@ -24,12 +23,11 @@ import { showProposal } from './ike/proposal.ts'
 import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
-import { fromSettings } from './ike/selectors.ts'
 import { espProposal, suiteProposal } from './ike/selection.ts'
+import { fromSettings } from './ike/selectors.ts'
 import { PortablePlane } from './ipsec/portable-plane.ts'
 import { Peer } from './peer.ts'
-import { choose } from './policy/choose.ts'
-import { Pool } from './pools.ts'
+import { SaTable } from './sa-table.ts'
 import {
   classifyNatt,
   ExchangeType,
@@ -66,162 +64,68 @@ export interface EngineOptions {
   readonly mtu: number
 }
 
-/** How long a replaced Child SA still receives: packets under way overtake nothing worse than that. */
-const RETIRE_MS = 5_000
-
 /**
  * All peers of one build as one sans-IO machine: routes datagrams to IKE SAs and data planes, carries out what they want,
  * and knows when it has to be called next. A peer's own rules are in peer.ts, an IKE SA's in ike/.
  */
-export class Engine implements IkeHost {
-  readonly crypto: CryptoProvider
-  readonly rng: Rng
-  readonly timers: IkeSettings
+export class Engine {
   readonly portable: PortablePlane
   readonly peersByName = new Map<string, Peer>()
   /** Datagrams and packets that belong to nobody, by reason. */
   readonly drops: Record<string, number> = {}
   readonly #settings: Settings
-  readonly #strategies: readonly Strategy[]
-  readonly #detectors: readonly NatDetector[]
-  readonly #planes: readonly DataPlane[]
+  readonly #host: Host
   readonly #outlet: EngineOutlet
   readonly #responder: Responder
-  readonly #pools = new Map<string, Pool>()
-  /** By the SPI this host chose: a datagram names it in one of the two fields. */
-  readonly #sas = new Map<bigint, IkeSa>()
-  /** Responder SAs by what identifies their first request, to answer its retransmissions. */
-  readonly #halfOpen = new Map<string, IkeSa>()
-  readonly #halfOpenKeys = new Map<IkeSa, string>()
-  readonly #due = new Deadlines<IkeSa>()
-  readonly #childPlane = new Map<string, DataPlane>()
-  readonly #childSa = new Map<string, IkeSa>()
-  readonly #espSpis = new Set<number>()
-  readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
+  readonly #sas = new SaTable()
+  readonly #children: Children
   readonly #packet = newPacket()
   /** The packet that asked for a Child SA, sent when that stands; one for each child at most. */
   readonly #kept = new Map<string, Uint8Array>()
-  #locals: readonly LocalEndpoint[] = []
-  #serial = 0
   #now = 0
 
-  constructor({ settings, strategies, detectors, planes, crypto, rng, outlet, mtu }: EngineOptions) {
+  constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
+    const { settings, crypto, rng } = options
     this.#settings = settings
-    this.#strategies = strategies
-    this.#detectors = detectors
     this.#outlet = outlet
-    this.crypto = crypto
-    this.rng = rng
-    this.timers = settings.ike
     const planeOutlet = {
       transmit: (packet: Packet, flow: Flow) => outlet.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
       event: (event: PlaneEvent) => this.#planeEvent(event, this.#now),
     }
     this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu })
-    this.#planes = [...planes, this.portable]
-    this.#responder = new Responder(this, ikev2)
+    this.#children = new Children([...planes, this.portable])
+    this.#host = new Host(options, {
+      counters: child => this.#children.counters(child),
+      spiInUse: spi => this.#children.spiInUse(spi),
+      sasOf: name => this.peersByName.get(name)?.sas ?? [],
+    })
+    this.#responder = new Responder(this.#host, ikev2)
     for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
-    for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
   }
 
-  // ------------------------------------------------------------------ what IKE asks
-
-  tasks(): readonly IkeTask[] {
-    return [...this.#detectors.flatMap(d => d.tasks()), ...this.#strategies.flatMap(s => s.tasks?.() ?? [])]
-  }
+  // ------------------------------------------------------------------ what others look at
 
   locals(): readonly LocalEndpoint[] {
-    return this.#locals
-  }
-
-  peers(): readonly PeerSettings[] {
-    return Object.values(this.#settings.peers)
-  }
-
-  observe(sa: IkeSa): void {
-    const { address } = sa.flow.local
-    const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
-    sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path', this.#now)
-    sa.learn('plainEspPossible', raw, 'the loaded transports', this.#now)
-    // a peer that sees no NAT would send IP protocol 50, which nothing here receives
-    if (!raw) sa.learn('forceEncapsulation', true, 'no transport here carries IP protocol 50', this.#now)
-  }
-
-  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
-    const judged = this.judge(peer, child, facts, fixed)
-    const best = judged[0]
-    if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
-    const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
-    return { plan: undefined, why: why || 'no strategy is loaded for some slot' }
-  }
-
-  judge(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}) {
-    const { encapsulation, name } = peer
-    const wanted = { peer: name, encapsulation, mode: child?.mode ?? 'auto', fixed }
-    return choose(facts, this.#settings.policy.rules, this.#strategies, wanted)
-  }
-
-  encap(name: string): EncapStrategy {
-    const found = this.#strategies.find((s): s is EncapStrategy => s.slot === 'encap' && s.name === name)
-    if (found === undefined) throw new UsageError('USAGE_STRATEGY', `no encap strategy ${name} is loaded`)
-    return found
-  }
-
-  mode(name: string): ModeStrategy | undefined {
-    return this.modes().find(m => m.name === name)
-  }
-
-  modes(): readonly ModeStrategy[] {
-    return this.#strategies.filter((s): s is ModeStrategy => s.slot === 'mode')
-  }
-
-  espSpi(): number {
-    for (;;) {
-      const [a, b, c, d] = this.rng.bytes(4) as unknown as [number, number, number, number]
-      const spi = ((a << 24) | (b << 16) | (c << 8) | d) >>> 0
-      if (spi < 256 || this.#espSpis.has(spi)) continue
-      this.#espSpis.add(spi)
-      return spi
-    }
-  }
-
-  serial(): number {
-    return ++this.#serial
-  }
-
-  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
-    const pool = this.#settings.pools[peer.pool ?? '']
-    if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
-    return this.#pools.get(pool.name)!.lease(showIdentity(identity), peer.unique === 'replace')
-  }
-
-  release(peer: PeerSettings, address: Address): void {
-    this.#pools.get(peer.pool ?? '')?.release(address)
-  }
-
-  dns(peer: PeerSettings): readonly Address[] {
-    return this.#settings.pools[peer.pool ?? '']?.dns ?? []
-  }
-
-  first(sa: IkeSa): boolean {
-    // RFC 7296 §2.4: never said by one of several hosts that share an identity
-    if (sa.settings?.unique === 'keep') return false
-    return this.peersByName.get(sa.peer ?? '')?.sas.every(other => other === sa) ?? true
+    return this.#host.locals()
   }
 
   counters(child: ChildSa): ChildCounters | undefined {
-    return this.#childPlane.get(child.id)?.counters(child.id)
+    return this.#children.counters(child)
   }
 
   planeOf(child: ChildSa): DataPlane | undefined {
-    return this.#childPlane.get(child.id)
+    return this.#children.planeOf(child)
+  }
+
+  judge(peer: PeerSettings, child: ChildSettings, facts: Facts): readonly JudgedPlan[] {
+    return this.#host.judge(peer, child, facts)
   }
 
   // ------------------------------------------------------------------ what the runtime tells
 
   setLocals(locals: readonly LocalEndpoint[]): void {
-    this.#locals = locals
+    this.#host.setLocals(locals)
   }
 
   /** Puts the policies of children that wait for traffic in place. */
@@ -264,16 +168,15 @@ export class Engine implements IkeHost {
   }
 
   get deadline(): number {
-    let due = Math.min(this.portable.deadline, this.#due.next)
+    let due = Math.min(this.portable.deadline, this.#sas.deadline, this.#children.deadline)
     for (const { path, retryAt } of this.peersByName.values()) due = Math.min(due, retryAt, path?.deadline ?? Infinity)
-    for (const { at } of this.#retired) due = Math.min(due, at)
     return due
   }
 
   timeout(now: number): void {
     this.#now = now
     this.portable.timeout(now)
-    for (let sa = this.#due.take(now); sa !== undefined; sa = this.#due.take(now)) {
+    for (let sa = this.#sas.takeDue(now); sa !== undefined; sa = this.#sas.takeDue(now)) {
       sa.timeout(now)
       this.#carryOut(sa, now)
     }
@@ -283,7 +186,7 @@ export class Engine implements IkeHost {
       peer.retryAt = Infinity
       this.event(peer.settings.name, { type: 'retry' }, now)
     }
-    while (this.#retired[0] !== undefined && this.#retired[0].at <= now) this.#remove(this.#retired.shift()!.child)
+    this.#children.timeout(now)
   }
 
   /**
@@ -300,11 +203,10 @@ export class Engine implements IkeHost {
     if (settings.encapsulation === 'force')
       facts['forceEncapsulation'] = { value: true, source: `peers.${name}.encapsulation`, at: now }
     peer.facts = facts
-    const { plan, why } = this.plan(settings, Object.values(settings.children)[0], facts)
+    const { plan, why } = this.#host.plan(settings, Object.values(settings.children)[0], facts)
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
     this.event(name, { type: 'connecting', plan }, now)
-    const strategy = this.#strategies.find((s): s is PathStrategy => s.slot === 'path' && s.name === plan.path)!
-    peer.path = strategy.open({ peer: name, remote, source, locals: this.#locals })
+    peer.path = this.#host.path(plan.path).open({ peer: name, remote, source, locals: this.locals() })
     this.#path(peer, { type: 'start' }, now)
   }
 
@@ -374,23 +276,22 @@ export class Engine implements IkeHost {
       return this.#drop('ike-malformed')
     }
     const { header } = message
-    // the sender's own role tells which of the two SPIs is ours
-    const ours = (header.flags & Flag.INITIATOR) !== 0 ? header.responderSpi : header.initiatorSpi
-    const sa = ours === 0n ? this.#halfOpen.get(halfOpenKey(header.initiatorSpi, flow)) : this.#sas.get(ours)
+    const sa = this.#sas.find(header, flow)
     if (sa !== undefined) {
       sa.receive(raw, message, flow, now)
       return this.#carryOut(sa, now)
     }
     if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#drop('ike-unknown-spi')
-    const answered = this.#responder.receive(raw, message, flow, this.#halfOpen.size, now)
+    const answered = this.#responder.receive(raw, message, flow, this.#sas.halfOpen, now)
     if (answered.drop !== undefined) this.#drop(answered.drop)
     if (answered.why !== undefined)
-      this.event('', { type: 'failed', code: 'PEER_NO_PROPOSAL', why: `${showEndpoint(flow.remote)}: ${answered.why}` }, now)
+      this.event(
+        '',
+        { type: 'failed', code: 'PEER_NO_PROPOSAL', why: `${showEndpoint(flow.remote)}: ${answered.why}` },
+        now,
+      )
     if (answered.sa !== undefined) {
-      this.#register(answered.sa)
-      const key = halfOpenKey(header.initiatorSpi, flow)
-      this.#halfOpen.set(key, answered.sa)
-      this.#halfOpenKeys.set(answered.sa, key)
+      this.#sas.addHalfOpen(answered.sa, header, flow)
       this.#carryOut(answered.sa, now)
     }
     if (answered.reply !== undefined) this.#sendIke(answered.reply, flow)
@@ -402,10 +303,6 @@ export class Engine implements IkeHost {
     if ((flags & Flag.RESPONSE) !== 0 || responderSpi !== 0n) return
     const head = { initiatorSpi, responderSpi, exchange, flags: Flag.RESPONSE, messageId }
     this.#sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
-  }
-
-  #register(sa: IkeSa): void {
-    this.#sas.set(sa.ownSpi, sa)
   }
 
   #path(peer: Peer, input: Parameters<NonNullable<Peer['path']>['step']>[0], now: number): void {
@@ -421,10 +318,10 @@ export class Engine implements IkeHost {
 
   #initiate(peer: Peer, flow: Flow, now: number): void {
     const sa = new IkeSa({
-      host: this,
+      host: this.#host,
       behaviour: ikev2,
       initiator: true,
-      initiatorSpi: freshSpi(this),
+      initiatorSpi: freshSpi(this.#host),
       responderSpi: 0n,
       flow,
       now,
@@ -432,9 +329,9 @@ export class Engine implements IkeHost {
     })
     sa.settings = peer.settings
     sa.facts = peer.facts
-    this.observe(sa)
+    this.#host.observe(sa)
     peer.sas.push(sa)
-    this.#register(sa)
+    this.#sas.add(sa)
     new Init(sa, now)
     this.#carryOut(sa, now)
   }
@@ -447,14 +344,7 @@ export class Engine implements IkeHost {
   #carryOut(sa: IkeSa, now: number): void {
     for (const effect of sa.take()) this.#effect(sa, effect, now)
     // a deadline that passed meanwhile comes up in the next timeout, not again in this one
-    this.#due.set(sa, sa.deadline)
-  }
-
-  #leaveHalfOpen(sa: IkeSa): void {
-    const key = this.#halfOpenKeys.get(sa)
-    if (key === undefined) return
-    this.#halfOpen.delete(key)
-    this.#halfOpenKeys.delete(sa)
+    this.#sas.reschedule(sa)
   }
 
   #effect(sa: IkeSa, effect: IkeEffect, now: number): void {
@@ -479,12 +369,16 @@ export class Engine implements IkeHost {
       case 'child-up':
         return this.#install(sa, effect.child, effect.outbound, effect.replaces, now)
       case 'activate':
-        return this.#childPlane.get(effect.child.id)?.activate(effect.child.id)
+        return this.#children.activate(effect.child)
       case 'retire':
-        return this.#retire(sa, effect.child, now)
+        return this.#children.retire(sa, effect.child, now)
       case 'child-down':
-        this.#remove(effect.child)
-        this.event(name, { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why }, now)
+        this.#children.remove(effect.child)
+        this.event(
+          name,
+          { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why },
+          now,
+        )
         return this.#outlet.deviceChanged()
       case 'child-failed':
         return this.event(name, { type: 'child-failed', child: effect.name, code: effect.code, why: effect.why }, now)
@@ -494,10 +388,12 @@ export class Engine implements IkeHost {
         return this.#outlet.deviceChanged()
       case 'rekeyed':
         return this.#rekeyed(sa, effect.successor, now)
+      case 'rekey-failed':
+        return this.event(name, { type: 'rekey-failed', code: effect.code, why: effect.why }, now)
       case 'closed':
         return this.#closed(sa, effect.code, effect.why, now)
       case 'forgotten':
-        this.#sas.delete(sa.ownSpi)
+        this.#sas.delete(sa)
         return
       case 'keys':
         return this.event(name, { type: 'keys', line: effect.line }, now)
@@ -507,7 +403,7 @@ export class Engine implements IkeHost {
   }
 
   #established(sa: IkeSa, contact: boolean, now: number): void {
-    this.#leaveHalfOpen(sa)
+    this.#sas.leaveHalfOpen(sa)
     const peer = this.#peer(sa.peer!)
     if (!peer.sas.includes(sa)) peer.sas.push(sa)
     peer.succeeded()
@@ -523,27 +419,12 @@ export class Engine implements IkeHost {
   }
 
   #install(sa: IkeSa, child: ChildSa, outbound: boolean, replaces: ChildSa | undefined, now: number): void {
-    const mode = this.mode(child.plan.mode)!
-    const encap = this.encap(child.plan.encap)
-    const flow = encap.espFlow(sa.flow, this.#locals)
     const name = child.settings.name
-    if (flow === undefined) {
-      sa.enqueue(new DeleteChild(child, 'no local endpoint can carry it'), now)
-      const why = `${encap.name} has no local endpoint for ESP beside ${showEndpoint(sa.flow.local)}`
-      this.event(sa.peer!, { type: 'child-failed', child: name, code: 'PLAN_ENDPOINT', why }, now)
-      return
+    const refusal = this.#children.install(sa, child, outbound, this.#host, now)
+    if (refusal !== undefined) {
+      sa.enqueue(new DeleteChild(child, refusal.why), now)
+      return this.event(sa.peer!, { type: 'child-failed', child: name, ...refusal }, now)
     }
-    const spec = childSpec(sa, child, mode, encap, flow)
-    const plane = this.#planes.find(p => p.refuses(spec) === undefined)
-    const refusal = plane === undefined ? this.portable.refuses(spec) : undefined
-    if (plane === undefined) {
-      sa.enqueue(new DeleteChild(child, refusal ?? 'refused'), now)
-      this.event(sa.peer!, { type: 'child-failed', child: name, code: 'PLANE_REFUSED', why: refusal ?? '' }, now)
-      return
-    }
-    this.#childPlane.set(child.id, plane)
-    this.#childSa.set(child.id, sa)
-    plane.install(spec, { outbound }, now)
     const suite = showProposal(espProposal(child.suite))
     const up = { child: name, id: child.id }
     if (replaces === undefined) this.event(sa.peer!, { type: 'child-up', ...up, plan: child.plan, suite }, now)
@@ -556,45 +437,25 @@ export class Engine implements IkeHost {
     this.portable.outbound(this.#fill(kept, 0), now)
   }
 
-  #retire(sa: IkeSa, child: ChildSa, now: number): void {
-    const successor = [...sa.children.values()].findLast(c => c.settings.name === child.settings.name)
-    if (successor !== undefined) this.#childPlane.get(successor.id)?.activate(successor.id)
-    this.#retired.push({ at: now + RETIRE_MS, child })
-  }
-
-  #remove(child: ChildSa): void {
-    this.#childPlane.get(child.id)?.remove(child.id)
-    this.#childPlane.delete(child.id)
-    this.#childSa.delete(child.id)
-    this.#espSpis.delete(child.inbound.spi)
-  }
-
-  #moveChildren({ children, flow }: IkeSa): void {
-    for (const child of children.values()) {
-      const esp = this.encap(child.plan.encap).espFlow(flow, this.#locals)
-      if (esp !== undefined) this.#childPlane.get(child.id)?.move(child.id, esp)
-    }
-  }
-
   #moved(sa: IkeSa, flow: Flow, now: number): void {
-    this.#moveChildren(sa)
+    this.#children.follow(sa, this.#host)
     if (sa.state === 'established') this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote) }, now)
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
-    this.#register(successor)
-    for (const child of successor.children.values()) this.#childSa.set(child.id, successor)
+    this.#sas.add(successor)
     // the request that rekeyed may have come from a new place, when the children were already on their way here
-    this.#moveChildren(successor)
+    this.#children.follow(successor, this.#host)
     this.#peer(sa.peer!).sas.push(successor)
     this.event(sa.peer!, { type: 'rekeyed' }, now)
     this.#carryOut(successor, now)
   }
 
   #closed(sa: IkeSa, code: string, why: string, now: number): void {
-    this.#leaveHalfOpen(sa)
+    this.#sas.leaveHalfOpen(sa)
     const peer = this.peersByName.get(sa.peer ?? '')
-    if (peer === undefined) return this.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
+    if (peer === undefined)
+      return this.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
     peer.remove(sa)
     if (sa.successor !== undefined || peer.current !== undefined) return
     const wasUp = sa.remoteId !== undefined
@@ -612,9 +473,9 @@ export class Engine implements IkeHost {
       this.#kept.set(`${event.peer}/${event.child}`, event.packet)
       return this.event(event.peer, { type: 'acquire', child: event.child }, now)
     }
-    const sa = this.#childSa.get(event.id)
-    const child = sa?.children.get(event.id)
-    if (sa === undefined || child === undefined) return
+    const entry = this.#children.find(event.id)
+    if (entry === undefined || !entry.sa.children.has(event.id)) return
+    const { sa, child } = entry
     switch (event.type) {
       case 'soft-expiry':
         if (child.state === 'installed') sa.enqueue(new ChildExchange(child.settings, child), now)
@@ -627,7 +488,7 @@ export class Engine implements IkeHost {
         break
       case 'first-inbound':
         // the peer has shown that it has the new SA: now it is safe to send on it
-        this.#childPlane.get(child.id)?.activate(child.id)
+        this.#children.activate(child)
         break
     }
     this.#carryOut(sa, now)
@@ -677,5 +538,3 @@ export class Engine implements IkeHost {
 }
 
 type EventBody = NatweaveEvent extends infer E ? (E extends unknown ? Omit<E, 'at' | 'peer'> : never) : never
-
-const halfOpenKey = (spi: bigint, { remote }: Flow): string => `${spi}/${remote.address}/${remote.port}`

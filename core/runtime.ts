@@ -1,3 +1,4 @@
+import type { PluginHost } from './container.ts'
 import type { DeviceState, PacketDevice } from './contracts/device.ts'
 import type { Log } from './contracts/log.ts'
 import type { Clock } from './contracts/machine.ts'
@@ -6,7 +7,6 @@ import type { Address, Endpoint, Flow } from './contracts/net.ts'
 import type { Packet } from './contracts/packet.ts'
 import type { SaStore } from './contracts/sa-store.ts'
 import type { Transport, TransportSink } from './contracts/transport.ts'
-import type { PluginHost } from './container.ts'
 import { deviceState } from './device-state.ts'
 import type { Engine } from './engine.ts'
 import { NatweaveError, SystemError } from './errors.ts'
@@ -62,7 +62,9 @@ export class Runtime implements Natweave {
       for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
       engine.setLocals(transports.flatMap(t => t.locals()))
       if (device !== undefined)
-        await this.#open(device, () => device.open({ packet: p => this.#fromDevice(p), failed: e => this.#broken(device.name, e) }))
+        await this.#open(device, () =>
+          device.open({ packet: p => this.#fromDevice(p), failed: e => this.#broken(device.name, e) }),
+        )
     } catch (error) {
       await this.#closeAll()
       this.#state = 'stopped'
@@ -187,7 +189,10 @@ export class Runtime implements Natweave {
     const wanted = child === undefined ? 'rekeyed' : 'child-rekeyed'
     const { engine } = this.#parts
     engine.settingsOf(name)
-    const waiting = this.#wait(e => e.peer === name && e.type === wanted && (e.type !== 'child-rekeyed' || e.child === child), name)
+    const waiting = this.#wait(
+      e => e.peer === name && e.type === wanted && (e.type !== 'child-rekeyed' || e.child === child),
+      name,
+    )
     try {
       engine.rekey(name, child, this.#now())
     } catch (error) {
@@ -228,7 +233,8 @@ export class Runtime implements Natweave {
 
   #acquire(peer: string, child: string): void {
     const { engine } = this.#parts
-    if (engine.peersByName.get(peer)?.state === 'established') queueMicrotask(() => this.#run(now => engine.acquire(peer, child, now)))
+    if (engine.peersByName.get(peer)?.state === 'established')
+      queueMicrotask(() => this.#run(now => engine.acquire(peer, child, now)))
     else if (engine.peersByName.get(peer)?.state === 'idle') void this.#begin(peer)
   }
 
@@ -291,7 +297,10 @@ export class Runtime implements Natweave {
   }
 
   /** @param failing - peer whose failure ends the wait with an error */
-  #wait(done: (event: NatweaveEvent) => boolean, failing?: string): { promise: Promise<void>; settle: (error?: Error) => void } {
+  #wait(
+    done: (event: NatweaveEvent) => boolean,
+    failing?: string,
+  ): { promise: Promise<void>; settle: (error?: Error) => void } {
     let settle: (error?: Error) => void = () => {}
     const promise = new Promise<void>((resolve, reject) => {
       settle = error => {

@@ -10,7 +10,11 @@ export function renderStatus(status: Status, { colours: c }: Output): string[] {
   const lines = status.peers.flatMap(peer => renderPeer(peer, c))
   const drops = Object.entries(status.drops)
   if (drops.length > 0) lines.push('', c.dim(`dropped: ${drops.map(([reason, n]) => `${reason} ${n}`).join(', ')}`))
-  return [...lines, '', c.dim(`listening on ${status.locals.join(', ')}${status.device === undefined ? '' : `; device ${status.device}`}`)]
+  return [
+    ...lines,
+    '',
+    c.dim(`listening on ${status.locals.join(', ')}${status.device === undefined ? '' : `; device ${status.device}`}`),
+  ]
 }
 
 function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
@@ -18,20 +22,35 @@ function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
   const lines = [peer.ageMs === undefined ? head : `${head} ${c.dim(`for ${duration(peer.ageMs)}`)}`]
   const rows: string[][] = [['  ', 'identity', `${peer.localId} ↔ ${peer.remoteId}`]]
   if (peer.local !== undefined) rows.push(['  ', 'path', `${peer.local} ↔ ${peer.remote}`])
-  if (peer.suite !== undefined) rows.push(['  ', 'IKE', `${peer.suite}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`])
+  if (peer.suite !== undefined)
+    rows.push(['  ', 'IKE', `${peer.suite}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`])
   if (peer.plan !== undefined) rows.push(['  ', 'plan', `${peer.plan.path} + ${peer.plan.encap} + ${peer.plan.mode}`])
   if (peer.virtualAddresses.length > 0) rows.push(['  ', 'virtual', peer.virtualAddresses.join(', ')])
   if (peer.lastError !== undefined) rows.push(['  ', 'last error', c.red(peer.lastError)])
   lines.push(...table(rows))
   for (const child of peer.children) {
     const { packetsIn, octetsIn, packetsOut, octetsOut, drops } = child.counters
-    lines.push(`  ${c.bold(child.name)}  ${child.mode} in ${child.encap}, ${child.suite}  ${c.dim(`${child.spiIn} in, ${child.spiOut} out, ${child.plane} plane`)}`)
-    lines.push(...table([
-      ['    ', 'selectors', `${child.local.join(', ')} === ${child.remote.join(', ')}`],
-      ['    ', 'in', `${packetsIn} packets, ${octets(octetsIn)}`],
-      ['    ', 'out', `${packetsOut} packets, ${octets(octetsOut)}`],
-      ...(Object.keys(drops).length === 0 ? [] : [['    ', 'dropped', Object.entries(drops).map(([r, n]) => `${r} ${n}`).join(', ')]]),
-    ]))
+    lines.push(
+      `  ${c.bold(child.name)}  ${child.mode} in ${child.encap}, ${child.suite}  ${c.dim(`${child.spiIn} in, ${child.spiOut} out, ${child.plane} plane`)}`,
+    )
+    lines.push(
+      ...table([
+        ['    ', 'selectors', `${child.local.join(', ')} === ${child.remote.join(', ')}`],
+        ['    ', 'in', `${packetsIn} packets, ${octets(octetsIn)}`],
+        ['    ', 'out', `${packetsOut} packets, ${octets(octetsOut)}`],
+        ...(Object.keys(drops).length === 0
+          ? []
+          : [
+              [
+                '    ',
+                'dropped',
+                Object.entries(drops)
+                  .map(([r, n]) => `${r} ${n}`)
+                  .join(', '),
+              ],
+            ]),
+      ]),
+    )
   }
   return lines
 }
@@ -68,6 +87,8 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
       return `${event.child} rekeyed`
     case 'rekeyed':
       return 'IKE SA rekeyed'
+    case 'rekey-failed':
+      return c.red(`the IKE SA could not be rekeyed: ${event.why}`)
     case 'child-failed':
       return c.red(`${event.child || 'a child'} failed: ${event.why}`)
     case 'child-down':

@@ -72,13 +72,27 @@ export interface Status {
 /** What an application acts on. `at` is monotonic ms; `peer` a config name. */
 export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
   | { readonly type: 'connecting'; readonly plan: Plan }
-  | { readonly type: 'message'; readonly direction: 'in' | 'out'; readonly summary: string; readonly from: string; readonly to: string }
+  | {
+      readonly type: 'message'
+      readonly direction: 'in' | 'out'
+      readonly summary: string
+      readonly from: string
+      readonly to: string
+    }
   | { readonly type: 'fact'; readonly name: string; readonly value: string | number | boolean; readonly source: string }
   | { readonly type: 'plan'; readonly plan: Plan; readonly why: string }
   | { readonly type: 'established'; readonly suite: string; readonly remoteId: string }
-  | { readonly type: 'child-up'; readonly child: string; readonly id: string; readonly plan: Plan; readonly suite: string }
+  | {
+      readonly type: 'child-up'
+      readonly child: string
+      readonly id: string
+      readonly plan: Plan
+      readonly suite: string
+    }
   | { readonly type: 'child-rekeyed'; readonly child: string; readonly id: string; readonly previous: string }
   | { readonly type: 'rekeyed' }
+  /** The IKE SA goes on with its old keys and tries again. */
+  | { readonly type: 'rekey-failed'; readonly code: string; readonly why: string }
   | { readonly type: 'child-down'; readonly child: string; readonly id: string; readonly why: string }
   | { readonly type: 'child-failed'; readonly child: string; readonly code: string; readonly why: string }
   /** Traffic wants a Child SA that does not exist yet. */

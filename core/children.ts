@@ -1,0 +1,112 @@
+import { childSpec } from './child-spec.ts'
+import type { ChildCounters, DataPlane } from './contracts/data-plane.ts'
+import { showEndpoint } from './contracts/net.ts'
+import type { Host } from './host.ts'
+import type { ChildSa } from './ike/host.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+
+interface Entry {
+  readonly child: ChildSa
+  readonly plane: DataPlane
+  /** The IKE SA it belongs to now; changes when that is rekeyed. */
+  sa: IkeSa
+}
+
+/** How long a replaced Child SA still receives: packets under way overtake nothing worse than that. */
+const RETIRE_MS = 5_000
+
+/** Which data plane carries which Child SA, and for which IKE SA. */
+export class Children {
+  readonly #planes: readonly DataPlane[]
+  readonly #byId = new Map<string, Entry>()
+  readonly #spis = new Set<number>()
+  readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
+
+  /** @param planes - asked in order; the last one's refusal is the reason given */
+  constructor(planes: readonly DataPlane[]) {
+    this.#planes = planes
+  }
+
+  spiInUse(spi: number): boolean {
+    return this.#spis.has(spi)
+  }
+
+  counters({ id }: ChildSa): ChildCounters | undefined {
+    return this.#byId.get(id)?.plane.counters(id)
+  }
+
+  planeOf({ id }: ChildSa): DataPlane | undefined {
+    return this.#byId.get(id)?.plane
+  }
+
+  find(id: string): Readonly<Entry> | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** @returns why it cannot be carried, and the code for that; undefined when it is installed */
+  install(
+    sa: IkeSa,
+    child: ChildSa,
+    outbound: boolean,
+    host: Host,
+    now: number,
+  ): { code: string; why: string } | undefined {
+    const mode = host.mode(child.plan.mode)!
+    const encap = host.encap(child.plan.encap)
+    const flow = encap.espFlow(sa.flow, host.locals())
+    if (flow === undefined)
+      return {
+        code: 'PLAN_ENDPOINT',
+        why: `${encap.name} has no local endpoint for ESP beside ${showEndpoint(sa.flow.local)}`,
+      }
+    const spec = childSpec(sa, child, mode, encap, flow)
+    let why = 'no data plane is loaded'
+    for (const plane of this.#planes) {
+      const refusal = plane.refuses(spec)
+      if (refusal === undefined) {
+        plane.install(spec, { outbound }, now)
+        this.#byId.set(child.id, { child, plane, sa })
+        this.#spis.add(child.inbound.spi)
+        return undefined
+      }
+      why = refusal
+    }
+    return { code: 'PLANE_REFUSED', why }
+  }
+
+  activate({ id }: ChildSa): void {
+    this.#byId.get(id)?.plane.activate(id)
+  }
+
+  /** A rekey has replaced it: its successor sends, it receives a little longer. */
+  retire(sa: IkeSa, child: ChildSa, now: number): void {
+    const successor = [...sa.children.values()].findLast(c => c.settings.name === child.settings.name)
+    if (successor !== undefined) this.activate(successor)
+    this.#retired.push({ at: now + RETIRE_MS, child })
+  }
+
+  remove({ id, inbound }: ChildSa): void {
+    this.#byId.get(id)?.plane.remove(id)
+    this.#byId.delete(id)
+    this.#spis.delete(inbound.spi)
+  }
+
+  /** Lets all children of an IKE SA follow it to its flow. */
+  follow(sa: IkeSa, host: Host): void {
+    for (const child of sa.children.values()) {
+      const entry = this.#byId.get(child.id)
+      if (entry === undefined) continue
+      entry.sa = sa
+      const esp = host.encap(child.plan.encap).espFlow(sa.flow, host.locals())
+      if (esp !== undefined) entry.plane.move(child.id, esp)
+    }
+  }
+
+  get deadline(): number {
+    return this.#retired[0]?.at ?? Infinity
+  }
+
+  timeout(now: number): void {
+    while (this.deadline <= now) this.remove(this.#retired.shift()!.child)
+  }
+}

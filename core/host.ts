@@ -1,0 +1,162 @@
+import type { CryptoProvider } from './contracts/crypto.ts'
+import type { ChildCounters } from './contracts/data-plane.ts'
+import type { Facts } from './contracts/facts.ts'
+import type { IkeTask } from './contracts/ike-task.ts'
+import type { Rng } from './contracts/machine.ts'
+import type { NatDetector } from './contracts/nat-detector.ts'
+import type { JudgedPlan } from './contracts/natweave.ts'
+import type { Address } from './contracts/net.ts'
+import type { ChildSettings, Identity, IkeSettings, PeerSettings, Settings } from './contracts/settings.ts'
+import type { EncapStrategy, ModeStrategy, PathStrategy, Plan, Strategy } from './contracts/strategy.ts'
+import type { LocalEndpoint } from './contracts/transport.ts'
+import { UsageError } from './errors.ts'
+import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+import { choose } from './policy/choose.ts'
+import { Pool } from './pools.ts'
+
+export interface HostOptions {
+  readonly settings: Settings
+  readonly strategies: readonly Strategy[]
+  readonly detectors: readonly NatDetector[]
+  readonly crypto: CryptoProvider
+  readonly rng: Rng
+}
+
+/** What only the engine knows of its SAs. */
+export interface HostLinks {
+  counters(child: ChildSa): ChildCounters | undefined
+  spiInUse(spi: number): boolean
+  /** All live IKE SAs with a configured peer. */
+  sasOf(peer: string): readonly IkeSa[]
+}
+
+/** SPIs up to here are reserved, RFC 4303 §2.1. */
+const RESERVED_SPIS = 255
+
+/** The house as IKE sees it: loaded strategies, configuration, pools, randomness. */
+export class Host implements IkeHost {
+  readonly crypto: CryptoProvider
+  readonly rng: Rng
+  readonly timers: IkeSettings
+  readonly #settings: Settings
+  readonly #strategies: readonly Strategy[]
+  readonly #detectors: readonly NatDetector[]
+  readonly #links: HostLinks
+  readonly #pools = new Map<string, Pool>()
+  #locals: readonly LocalEndpoint[] = []
+  #serial = 0
+
+  constructor({ settings, strategies, detectors, crypto, rng }: HostOptions, links: HostLinks) {
+    this.#settings = settings
+    this.#strategies = strategies
+    this.#detectors = detectors
+    this.#links = links
+    this.crypto = crypto
+    this.rng = rng
+    this.timers = settings.ike
+    for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
+  }
+
+  tasks(): readonly IkeTask[] {
+    return [...this.#detectors.flatMap(d => d.tasks()), ...this.#strategies.flatMap(s => s.tasks?.() ?? [])]
+  }
+
+  locals(): readonly LocalEndpoint[] {
+    return this.#locals
+  }
+
+  setLocals(locals: readonly LocalEndpoint[]): void {
+    this.#locals = locals
+  }
+
+  peers(): readonly PeerSettings[] {
+    return Object.values(this.#settings.peers)
+  }
+
+  observe(sa: IkeSa): void {
+    const { address } = sa.flow.local
+    const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
+    sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path')
+    sa.learn('plainEspPossible', raw, 'the loaded transports')
+    // a peer that sees no NAT would send IP protocol 50, which nothing here receives
+    if (!raw) sa.learn('forceEncapsulation', true, 'no transport here carries IP protocol 50')
+  }
+
+  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
+    const judged = this.judge(peer, child, facts, fixed)
+    const best = judged[0]
+    if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
+    const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
+    return { plan: undefined, why: why || 'no strategy is loaded for some slot' }
+  }
+
+  judge(
+    peer: PeerSettings,
+    child: ChildSettings | undefined,
+    facts: Facts,
+    fixed: Partial<Plan> = {},
+  ): readonly JudgedPlan[] {
+    const { encapsulation, name } = peer
+    const wanted = { peer: name, encapsulation, mode: child?.mode ?? 'auto', fixed }
+    return choose(facts, this.#settings.policy.rules, this.#strategies, wanted)
+  }
+
+  path(name: string): PathStrategy {
+    return this.#strategy('path', name)
+  }
+
+  encap(name: string): EncapStrategy {
+    return this.#strategy('encap', name)
+  }
+
+  #strategy<S extends Strategy['slot']>(slot: S, name: string): Extract<Strategy, { slot: S }> {
+    const found = this.#strategies.find((s): s is Extract<Strategy, { slot: S }> => s.slot === slot && s.name === name)
+    if (found === undefined) throw new UsageError('USAGE_STRATEGY', `no ${slot} strategy ${name} is loaded`)
+    return found
+  }
+
+  mode(name: string): ModeStrategy | undefined {
+    return this.modes().find(m => m.name === name)
+  }
+
+  modes(): readonly ModeStrategy[] {
+    return this.#strategies.filter((s): s is ModeStrategy => s.slot === 'mode')
+  }
+
+  espSpi(): number {
+    for (;;) {
+      const octets = this.rng.bytes(4)
+      const spi = new DataView(octets.buffer, octets.byteOffset).getUint32(0)
+      if (spi > RESERVED_SPIS && !this.#links.spiInUse(spi)) return spi
+    }
+  }
+
+  serial(): number {
+    return ++this.#serial
+  }
+
+  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
+    const pool = this.#settings.pools[peer.pool ?? '']
+    if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
+    return this.#pools.get(pool.name)!.lease(`${identity.type}:${identity.value}`, peer.unique === 'replace')
+  }
+
+  release(peer: PeerSettings, address: Address): void {
+    this.#pools.get(peer.pool ?? '')?.release(address)
+  }
+
+  dns(peer: PeerSettings): readonly Address[] {
+    return this.#settings.pools[peer.pool ?? '']?.dns ?? []
+  }
+
+  first(sa: IkeSa): boolean {
+    // RFC 7296 §2.4: never said by one of several hosts that share an identity
+    if (sa.settings?.unique === 'keep') return false
+    return this.#links.sasOf(sa.peer ?? '').every(other => other === sa)
+  }
+
+  counters(child: ChildSa): ChildCounters | undefined {
+    return this.#links.counters(child)
+  }
+}
