@@ -26,9 +26,9 @@ export const none: EncapStrategy = {
 }
 
 const obstacles = [
-  ['forceEncapsulation', true, 'encapsulation is forced'],
   ['localBehindNat', true, 'this host is behind a NAT, and most NATs drop IP protocol 50'],
   ['remoteBehindNat', true, 'the peer is behind a NAT, and most NATs drop IP protocol 50'],
   ['plainEspPossible', false, 'nothing here can send IP protocol 50'],
   ['espBlocked', true, 'IP protocol 50 does not get through to the peer'],
+  ['forceEncapsulation', true, 'encapsulation is forced'],
 ] as const

@@ -1,7 +1,7 @@
 import { knownFact } from '../../core/contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../../core/contracts/ike-task.ts'
 import { type Endpoint, showEndpoint } from '../../core/contracts/net.ts'
-import { addressBytes, ExchangeType, natDetectionInput, NotifyType, type Payload } from '../../core/wire/index.ts'
+import { addressBytes, ExchangeType, NotifyType, natDetectionInput, type Payload } from '../../core/wire/index.ts'
 
 const { NAT_DETECTION_SOURCE_IP: SOURCE, NAT_DETECTION_DESTINATION_IP: DESTINATION } = NotifyType
 const DIGEST = 20
@@ -57,6 +57,8 @@ const notify = (type: number, data: Uint8Array): Payload => ({
 })
 
 const hashes = (payloads: readonly Payload[], type: number): Uint8Array[] =>
-  payloads.flatMap(p => (p.type === 'N' && p.notify === type && p.data.length === DIGEST ? [p.data] : [])).slice(0, MAX_HASHES)
+  payloads
+    .flatMap(p => (p.type === 'N' && p.notify === type && p.data.length === DIGEST ? [p.data] : []))
+    .slice(0, MAX_HASHES)
 
 const same = (a: Uint8Array, b: Uint8Array): boolean => a.every((octet, i) => octet === b[i])

@@ -64,9 +64,9 @@ export class UdpEncap implements EncapStrategy {
 const needs = [
   ['localBehindNat', true, 'this host is behind a NAT'],
   ['remoteBehindNat', true, 'the peer is behind a NAT'],
-  ['forceEncapsulation', true, 'encapsulation is forced'],
   ['plainEspPossible', false, 'nothing here can send IP protocol 50'],
   ['espBlocked', true, 'IP protocol 50 does not get through to the peer'],
+  ['forceEncapsulation', true, 'encapsulation is forced'],
 ] as const
 
 function isIkeSocket({ protocol, local }: Flow, locals: readonly LocalEndpoint[]): boolean {
