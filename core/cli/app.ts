@@ -1,4 +1,11 @@
-import { type Application, buildApplication, buildCommand, buildRouteMap, type CommandContext, numberParser } from '@stricli/core'
+import {
+  type Application,
+  buildApplication,
+  buildCommand,
+  buildRouteMap,
+  type CommandContext,
+  numberParser,
+} from '@stricli/core'
 import type { LogLevel } from '../contracts/log.ts'
 import { EXIT_CODES } from './exit.ts'
 
@@ -8,9 +15,24 @@ const path = (value: string): string => value
 const name = (value: string): string => value
 
 const json = { kind: 'boolean', brief: 'Print JSON', default: false, withNegated: false } as const
-const config = { kind: 'parsed', parse: path, brief: 'Configuration file instead of the one found', optional: true, placeholder: 'file' } as const
-const socket = { kind: 'parsed', parse: path, brief: 'Control socket of the instance', optional: true, placeholder: 'path' } as const
-const onePeer = { kind: 'tuple', parameters: [{ brief: 'Peer as named in the configuration', parse: name, placeholder: 'peer' }] } as const
+const config = {
+  kind: 'parsed',
+  parse: path,
+  brief: 'Configuration file instead of the one found',
+  optional: true,
+  placeholder: 'file',
+} as const
+const socket = {
+  kind: 'parsed',
+  parse: path,
+  brief: 'Control socket of the instance',
+  optional: true,
+  placeholder: 'path',
+} as const
+const onePeer = {
+  kind: 'tuple',
+  parameters: [{ brief: 'Peer as named in the configuration', parse: name, placeholder: 'peer' }],
+} as const
 
 const up = buildCommand({
   loader: async () => import('./commands/up.ts'),
@@ -19,8 +41,19 @@ const up = buildCommand({
       config,
       socket,
       detach: { kind: 'boolean', brief: 'Go to the background once it is up', default: false, withNegated: false },
-      keylog: { kind: 'parsed', parse: path, brief: 'Write all session keys to this file, for decoding captures', optional: true, placeholder: 'file' },
-      logLevel: { kind: 'enum', values: ['debug', 'info', 'warn', 'error'] as readonly LogLevel[], brief: 'How much to log', optional: true },
+      keylog: {
+        kind: 'parsed',
+        parse: path,
+        brief: 'Write all session keys to this file, for decoding captures',
+        optional: true,
+        placeholder: 'file',
+      },
+      logLevel: {
+        kind: 'enum',
+        values: ['debug', 'info', 'warn', 'error'] as readonly LogLevel[],
+        brief: 'How much to log',
+        optional: true,
+      },
       json,
     },
   },
@@ -37,7 +70,10 @@ const up = buildCommand({
 const connect = buildCommand({
   loader: async () => (await import('./commands/talk.ts')).connect,
   parameters: { flags: { socket, json }, positional: onePeer },
-  docs: { brief: 'Connect a peer and show how it goes', customUsage: [{ input: 'gateway', brief: 'bring up the peer named gateway' }] },
+  docs: {
+    brief: 'Connect a peer and show how it goes',
+    customUsage: [{ input: 'gateway', brief: 'bring up the peer named gateway' }],
+  },
 })
 
 const disconnect = buildCommand({
@@ -49,10 +85,23 @@ const disconnect = buildCommand({
 const rekey = buildCommand({
   loader: async () => (await import('./commands/talk.ts')).rekey,
   parameters: {
-    flags: { child: { kind: 'parsed', parse: name, brief: 'This Child SA instead of the IKE SA', optional: true, placeholder: 'child' }, socket, json },
+    flags: {
+      child: {
+        kind: 'parsed',
+        parse: name,
+        brief: 'This Child SA instead of the IKE SA',
+        optional: true,
+        placeholder: 'child',
+      },
+      socket,
+      json,
+    },
     positional: onePeer,
   },
-  docs: { brief: 'Make new keys now', customUsage: [{ input: 'gateway --child lan', brief: 'new keys for one Child SA' }] },
+  docs: {
+    brief: 'Make new keys now',
+    customUsage: [{ input: 'gateway --child lan', brief: 'new keys for one Child SA' }],
+  },
 })
 
 const status = buildCommand({
@@ -82,14 +131,20 @@ const plan = buildCommand({
 const check = buildCommand({
   loader: async () => import('./commands/check.ts'),
   parameters: { flags: { config, json } },
-  docs: { brief: 'Check the configuration without starting anything', customUsage: [{ input: '--config office.yaml', brief: 'check this file' }] },
+  docs: {
+    brief: 'Check the configuration without starting anything',
+    customUsage: [{ input: '--config office.yaml', brief: 'check this file' }],
+  },
 })
 
 const init = buildCommand({
   loader: async () => import('./commands/init.ts'),
   parameters: {
     flags: { force: { kind: 'boolean', brief: 'Overwrite', default: false, withNegated: false }, json },
-    positional: { kind: 'tuple', parameters: [{ brief: 'Where to write it', parse: path, placeholder: 'file', optional: true }] },
+    positional: {
+      kind: 'tuple',
+      parameters: [{ brief: 'Where to write it', parse: path, placeholder: 'file', optional: true }],
+    },
   },
   docs: { brief: 'Write a commented configuration to start from' },
 })

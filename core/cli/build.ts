@@ -1,6 +1,6 @@
-import { isAbsolute, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import type { Loaded, PluginReference } from '../config/index.ts'
+import { createRequire } from 'node:module'
+import { basename, extname, isAbsolute, resolve } from 'node:path'
+import { importFile, type Loaded, type PluginReference } from '../config/index.ts'
 import type { Log } from '../contracts/log.ts'
 import type { Natweave } from '../contracts/natweave.ts'
 import type { Plugin } from '../contracts/plugin.ts'
@@ -51,26 +51,55 @@ const defined = (options: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 
 async function load({ use, at }: PluginReference, file: string): Promise<Factory> {
-  const own = OWN[use]
+  const own = Object.hasOwn(OWN, use) ? OWN[use] : undefined
   if (own !== undefined) return own()
   const path = use.startsWith('.') || isAbsolute(use)
-  const specifier = path ? pathToFileURL(resolve(file, '..', use)).href : use
-  let module: Record<string, unknown>
+  let module: Readonly<Record<string, unknown>>
   try {
-    module = (await import(specifier)) as Record<string, unknown>
+    module = path ? await importFile(resolve(file, '..', use)) : await importPackage(use, file)
   } catch (error) {
-    const hint = path ? '' : suggestion(use, Object.keys(OWN))
-    throw new ConfigError(at, `plugin "${use}" cannot be loaded: ${(error as Error).message.split('\n')[0]}${hint}`, { cause: error })
+    const { code, message } = error as NodeJS.ErrnoException
+    const missing = code === 'ERR_MODULE_NOT_FOUND' && !path
+    const why = missing
+      ? `neither natweave's own nor an installed package${suggestion(use, Object.keys(OWN))}`
+      : message.split('\n')[0]
+    throw new ConfigError(at, `plugin "${use}" cannot be loaded: ${why}`, { cause: error })
   }
-  const factory = module['default'] ?? Object.values(module).find(value => typeof value === 'function')
-  if (typeof factory !== 'function') throw new ConfigError(at, `plugin "${use}" exports no factory`)
+  const functions = Object.values(module).filter(value => typeof value === 'function')
+  const factory = module['default'] ?? module[camelCase(use)] ?? (functions.length === 1 ? functions[0] : undefined)
+  if (typeof factory !== 'function')
+    throw new ConfigError(at, `plugin "${use}" must export a function as default or as ${camelCase(use)}`)
   return factory as Factory
 }
 
-function make(factory: Factory, { use, at }: PluginReference, options: Record<string, unknown>): Plugin {
+/** Installed beside natweave, or beside the configuration where natweave is installed for the whole system. */
+async function importPackage(name: string, file: string): Promise<Readonly<Record<string, unknown>>> {
   try {
-    return factory(options)
+    return await import(name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    let found: string
+    try {
+      found = createRequire(file).resolve(name)
+    } catch {
+      throw error
+    }
+    return importFile(found)
+  }
+}
+
+/** `./plugins/my-plugin.ts` exports `myPlugin`. */
+const camelCase = (use: string): string =>
+  basename(use, extname(use)).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+
+function make(factory: Factory, { use, at }: PluginReference, options: Record<string, unknown>): Plugin {
+  let plugin: unknown
+  try {
+    plugin = factory(options)
   } catch (error) {
     throw new ConfigError(`${at}.options`, `plugin "${use}": ${(error as Error).message}`, { cause: error })
   }
+  const { name, register } = Object(plugin) as Partial<Plugin>
+  if (typeof name === 'string' && typeof register === 'function') return plugin as Plugin
+  throw new ConfigError(at, `what plugin "${use}" exports makes no plugin: { name, api, register } is wanted`)
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fchmodSync, openSync, writeSync } from 'node:fs'
 import { SystemError } from '../errors.ts'
 import { encrAlgorithm } from '../ike/suite.ts'
 import { Encr, Integ, nameOf } from '../wire/index.ts'
@@ -24,7 +24,10 @@ function encrNames(id: number, bits: number): Names {
   const [, icv] = /GCM_(\d+)$/.exec(nameOf(Encr, id)) ?? []
   if (icv === undefined) return { ike: nameOf(Encr, id), esp: nameOf(Encr, id) }
   const octets = encrAlgorithm(id).icvLength
-  return { ike: `AES-GCM-${bits} with ${octets} octet ICV [RFC5282]`, esp: `AES-GCM with ${octets} octet ICV [RFC4106]` }
+  return {
+    ike: `AES-GCM-${bits} with ${octets} octet ICV [RFC5282]`,
+    esp: `AES-GCM with ${octets} octet ICV [RFC4106]`,
+  }
 }
 
 /** A `keys` event's line with Wireshark's algorithm names. */
@@ -46,6 +49,8 @@ export function openKeylog(path: string): (line: Readonly<Record<string, string>
   let file: number
   try {
     file = openSync(path, 'a', 0o600)
+    // it may have been there before, readable by others
+    fchmodSync(file, 0o600)
   } catch (error) {
     throw new SystemError('SYSTEM_PERMISSION', `the key log ${path} cannot be written: ${(error as Error).message}`)
   }

@@ -4,7 +4,11 @@ const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 const SECRET = /psk|secret|key$|password/i
 
 /** Lines on standard error: for people on a terminal, JSON for everybody else. */
-export function stderrLog(level: LogLevel, format: 'auto' | 'pretty' | 'json', bound: Readonly<Record<string, unknown>> = {}): Log {
+export function stderrLog(
+  level: LogLevel,
+  format: 'auto' | 'pretty' | 'json',
+  bound: Readonly<Record<string, unknown>> = {},
+): Log {
   const pretty = format === 'pretty' || (format === 'auto' && process.stderr.isTTY === true)
   const write = (at: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void => {
     if (LEVELS.indexOf(at) < LEVELS.indexOf(level)) return

@@ -8,7 +8,10 @@ import { Exit } from './exit.ts'
 function version(): string {
   for (const place of ['../../package.json', '../../../package.json']) {
     try {
-      const found = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8')) as { name: string; version: string }
+      const found = JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8')) as {
+        name: string
+        version: string
+      }
       if (found.name === 'natweave') return found.version
     } catch {
       // not here: the other place
@@ -25,4 +28,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 await run(app(version()), process.argv.slice(2), { process: process as StricliProcess })
 // the library numbers its own refusals below zero: all of them mean that the command line is wrong
-if (typeof process.exitCode === 'number' && (process.exitCode < 0 || process.exitCode > 200)) process.exitCode = Exit.USAGE
+if (typeof process.exitCode === 'number' && (process.exitCode < 0 || process.exitCode > 200))
+  process.exitCode = Exit.USAGE

@@ -32,17 +32,23 @@ const replacer = (_key: string, value: unknown): unknown => (value === Infinity 
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = []
   for (const row of rows) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, visible(cell))
-  return rows.map(row => row.map((cell, i) => cell + ' '.repeat(widths[i]! - visible(cell))).join('  ').trimEnd())
+  return rows.map(row =>
+    row
+      .map((cell, i) => cell + ' '.repeat(widths[i]! - visible(cell)))
+      .join('  ')
+      .trimEnd(),
+  )
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what an ANSI sequence begins with
 const visible = (text: string): number => text.replace(/\x1b\[[0-9;]*m/g, '').length
 
-/** Runs a command's body; what it throws becomes one clear line and the documented exit code, never a stack trace. */
-export async function guarded(json: boolean, body: (out: Output) => Promise<number | void>): Promise<void> {
+/** Runs a command's body, which may return its exit code; what it throws becomes one clear line and the documented exit code, never a stack trace. */
+export async function guarded(json: boolean, body: (out: Output) => Promise<unknown>): Promise<void> {
   const out = output()
   try {
-    process.exitCode = (await body(out)) ?? 0
+    const code = await body(out)
+    process.exitCode = typeof code === 'number' ? code : 0
   } catch (error) {
     process.exitCode = exitCode(error)
     const code = error instanceof NatweaveError ? error.code : 'INTERNAL'

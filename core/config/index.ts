@@ -1,4 +1,5 @@
 /** The configuration: its shape, how it is found, read and checked. */
+export { importFile } from './import-file.ts'
 export { type Loaded, type LoadOptions, loadConfig } from './load.ts'
 export {
   type Config,

@@ -1,10 +1,9 @@
 import { readFileSync, statSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, isAbsolute, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig'
 import { parse as parseToml } from 'smol-toml'
 import { ConfigError } from '../errors.ts'
+import { importFile } from './import-file.ts'
 import { type Config, ConfigErrors, parseConfig } from './parse.ts'
 
 /** Finds, reads and checks a configuration file. */
@@ -76,7 +75,7 @@ async function find(file: string | undefined, cwd: string): Promise<{ config: un
       ...defaultLoaders,
       '.toml': (_file, content) => parseToml(content),
       ...Object.fromEntries(['.js', '.mjs', '.cjs'].map(extension => [extension, program(defaultLoaders['.js'])])),
-      ...Object.fromEntries(['.ts', '.mts'].map(extension => [extension, program(loadTypeScript)])),
+      ...Object.fromEntries(['.ts', '.mts'].map(extension => [extension, program(importDefault)])),
     },
   })
   const named = file === undefined ? undefined : resolve(cwd, file)
@@ -117,39 +116,7 @@ const program =
     return load(file, content)
   }
 
-/**
- * Node runs TypeScript itself from version 22.18 on; older ones with tsx, which the configuration's project or this one
- * may have installed.
- */
-const loadTypeScript = async (file: string): Promise<unknown> => {
-  const url = pathToFileURL(file).href
-  try {
-    return defaultOf(await import(url))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_UNKNOWN_FILE_EXTENSION') throw error
-  }
-  const { tsImport } = await tsx(file)
-  return defaultOf(await tsImport(url, import.meta.url))
-}
-
-async function tsx(file: string): Promise<{ tsImport(url: string, parent: string): Promise<unknown> }> {
-  for (const from of [file, import.meta.url])
-    try {
-      return await import(pathToFileURL(createRequire(from).resolve('tsx/esm/api')).href)
-    } catch {
-      // not installed there
-    }
-  throw new ConfigError(
-    '',
-    `${file} is TypeScript, which Node ${process.versions.node} does not run by itself; npm install tsx, or write it in JavaScript, YAML, TOML or JSON`,
-  )
-}
-
-/** Modules that became CommonJS on the way wrap their default export once more. */
-function defaultOf(module: unknown): unknown {
-  const { default: value } = module as { default?: unknown }
-  return typeof value === 'object' && value !== null && 'default' in value ? value.default : value
-}
+const importDefault: Loader = async file => (await importFile(file)).default
 
 /** Why a file with secrets is not safe where it is; undefined when it is, or when the system has no such permissions. */
 function exposure(path: string): string | undefined {

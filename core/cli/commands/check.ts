@@ -18,8 +18,15 @@ export default async function check(this: unknown, flags: CheckFlags): Promise<v
     if (flags.json) return out.json({ ok: true, file: config.file, peers: peers.map(p => p.name) })
     out.line(`${out.colours.green('OK')} ${config.file}`)
     for (const peer of peers) {
-      const how = peer.start === 'connect' ? 'connects at start' : peer.remote === undefined ? 'waits to be called' : 'waits for natweave connect'
-      out.line(`  ${out.colours.bold(peer.name)}: ${showIdentity(peer.localId)} ↔ ${showIdentity(peer.remoteId)} at ${peer.remote ?? 'any address'}, ${how}`)
+      const how =
+        peer.start === 'connect'
+          ? 'connects at start'
+          : peer.remote === undefined
+            ? 'waits to be called'
+            : 'waits for natweave connect'
+      out.line(
+        `  ${out.colours.bold(peer.name)}: ${showIdentity(peer.localId)} ↔ ${showIdentity(peer.remoteId)} at ${peer.remote ?? 'any address'}, ${how}`,
+      )
       for (const child of Object.values(peer.children)) out.line(`    ${child.name}: mode ${child.mode}`)
     }
   })

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { SystemError, UsageError } from '../../errors.ts'
 import { guarded } from '../output.ts'
@@ -50,7 +50,10 @@ export default async function init(this: unknown, flags: InitFlags, file = 'natw
     const path = resolve(file)
     if (existsSync(path) && !flags.force) throw new UsageError('USAGE_EXISTS', `${path} exists; --force overwrites it`)
     try {
-      writeFileSync(path, STARTER, { mode: 0o600 })
+      // first closed to others, then filled: an older file keeps its mode
+      writeFileSync(path, '', { mode: 0o600 })
+      chmodSync(path, 0o600)
+      writeFileSync(path, STARTER)
     } catch (error) {
       throw new SystemError('SYSTEM_PERMISSION', `${path} cannot be written: ${(error as Error).message}`)
     }

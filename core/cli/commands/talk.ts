@@ -18,7 +18,8 @@ function progress(flags: TalkFlags, out: Output, peer: string): (event: Natweave
   return event => {
     if (event.peer !== peer || flags.json) return
     const text = renderEvent(event, out.colours)
-    if (text !== undefined) out.line(`${out.colours.dim(`${(performance.now() - start).toFixed(0).padStart(6)} ms`)}  ${text}`)
+    if (text !== undefined)
+      out.line(`${out.colours.dim(`${(performance.now() - start).toFixed(0).padStart(6)} ms`)}  ${text}`)
   }
 }
 
@@ -26,7 +27,12 @@ export async function connect(this: unknown, flags: TalkFlags, peer: string): Pr
   await guarded(flags.json, async out => {
     const status = (await ask(socketOf(flags), 'connect', [peer], progress(flags, out, peer))) as PeerStatus
     if (flags.json) out.json(status)
-    else out.line(out.colours.green(`${peer} is connected${status.virtualAddresses.length === 0 ? '' : ` as ${status.virtualAddresses.join(', ')}`}`))
+    else
+      out.line(
+        out.colours.green(
+          `${peer} is connected${status.virtualAddresses.length === 0 ? '' : ` as ${status.virtualAddresses.join(', ')}`}`,
+        ),
+      )
   })
 }
 
@@ -38,7 +44,11 @@ export async function disconnect(this: unknown, flags: TalkFlags, peer: string):
   })
 }
 
-export async function rekey(this: unknown, flags: TalkFlags & { readonly child?: string }, peer: string): Promise<void> {
+export async function rekey(
+  this: unknown,
+  flags: TalkFlags & { readonly child?: string },
+  peer: string,
+): Promise<void> {
   await guarded(flags.json, async out => {
     const { child } = flags
     await ask(socketOf(flags), 'rekey', child === undefined ? [peer] : [peer, child], progress(flags, out, peer))

@@ -1,14 +1,12 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
-import type { Server } from 'node:net'
-import { dirname } from 'node:path'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { loadConfig } from '../../config/index.ts'
 import type { LogLevel } from '../../contracts/log.ts'
 import type { Natweave, NatweaveEvent } from '../../contracts/natweave.ts'
 import { NatweaveError } from '../../errors.ts'
 import { build } from '../build.ts'
-import { defaultSocket, isRunning, serve } from '../control.ts'
+import { ask, type Control, defaultSocket, isRunning, prepare, serve } from '../control.ts'
 import { Exit } from '../exit.ts'
 import { openKeylog } from '../keylog.ts'
 import { stderrLog } from '../log.ts'
@@ -35,26 +33,29 @@ async function foreground(flags: UpFlags, out: Output): Promise<number> {
   const stopped = untilStopped()
   const keys = flags.keylog === undefined ? undefined : openKeylog(flags.keylog)
   if (keys !== undefined)
-    out.complain(`natweave: WARNING: all session keys are written to ${flags.keylog}; whoever reads it can decrypt the traffic`)
+    out.complain(
+      `natweave: WARNING: all session keys are written to ${flags.keylog}; whoever reads it can decrypt the traffic`,
+    )
   natweave.on(event => {
     if (event.type === 'keys') keys?.(event.line)
     else report(event, flags, out)
   })
   const socket = flags.socket ?? defaultSocket()
-  let server: Server | undefined
+  let control: Control | undefined
   try {
-    server = await serve(socket, natweave, () => stopped.stop(Exit.OK))
+    control = await serve(socket, natweave, () => stopped.stop(Exit.OK))
     await natweave.start()
+    control.ready()
     log.info('natweave is up', { config: config.file, socket, peers: Object.keys(config.settings.peers).length })
     return await stopped.promise
   } finally {
-    await shutDown(natweave, server)
+    await shutDown(natweave, control)
   }
 }
 
-async function shutDown(natweave: Natweave, server: Server | undefined): Promise<void> {
+async function shutDown(natweave: Natweave, control: Control | undefined): Promise<void> {
   await natweave.stop()
-  server?.close()
+  control?.close()
 }
 
 /** The first signal asks for an orderly end (peers get DELETE), the second ends at once. */
@@ -74,7 +75,10 @@ function untilStopped(): { promise: Promise<number>; stop: (code: number) => voi
 }
 
 function report(event: NatweaveEvent, { json, logLevel }: UpFlags, out: Output): void {
-  if (json) return out.json(event)
+  if (json) {
+    out.json(event)
+    return
+  }
   if (event.type === 'message' && logLevel !== 'debug') return
   const text = renderEvent(event, out.colours)
   if (text !== undefined) out.line(`${event.peer === '' ? '' : `${out.colours.bold(event.peer)}: `}${text}`)
@@ -86,23 +90,35 @@ async function detach(flags: UpFlags, out: Output): Promise<number> {
   const config = await loadConfig({ file: flags.config })
   if (await isRunning(socket))
     throw new NatweaveError('SYSTEM_RUNNING', `natweave is already running on ${socket}; natweave down ends it`)
-  mkdirSync(dirname(socket), { recursive: true, mode: 0o700 })
+  prepare(socket)
   const logFile = `${socket}.log`
   const log = openSync(logFile, 'w', 0o600)
   const args = process.argv.slice(1).filter(arg => arg !== '--detach')
   const child = spawn(process.execPath, [...process.execArgv, ...args], { detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
   const ended = new Promise<number>(resolve => child.once('exit', code => resolve(code ?? Exit.FAILURE)))
-  for (;;) {
-    const code = await Promise.race([ended, sleep(100)])
-    if (typeof code === 'number') {
-      out.complain(readFileSync(logFile, 'utf8').trim())
-      return code
-    }
-    if (await isRunning(socket)) break
+  const code = await Promise.race([ended, answering(socket)])
+  if (code !== undefined) {
+    out.complain(readFileSync(logFile, 'utf8').trim())
+    return code
   }
   child.unref()
   if (flags.json) out.json({ pid: child.pid, socket, log: logFile, config: config.file })
   else out.line(`natweave is up (pid ${child.pid}); log in ${logFile}; natweave down ends it`)
   return Exit.OK
+}
+
+/** Resolves when the instance on the socket is up; not at all when it never will be. */
+async function answering(socket: string): Promise<undefined> {
+  for (;;) {
+    if (await isRunning(socket)) {
+      try {
+        await ask(socket, 'ready', [])
+        return
+      } catch {
+        // it gave up: its exit code says why
+      }
+    }
+    await sleep(50)
+  }
 }
