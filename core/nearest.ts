@@ -16,7 +16,7 @@ export function suggestion(word: string, known: readonly string[]): string {
 }
 
 /** Levenshtein's. */
-export function distance(a: string, b: string): number {
+function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]

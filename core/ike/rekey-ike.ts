@@ -20,7 +20,7 @@ const MAX_RETRIES = 5
 /** Pause before the next attempt when the peer refused: meanwhile the old SA is as good as it was. */
 const REFUSED_MS = 60_000
 
-export const spi64Bytes = (spi: bigint): Uint8Array => {
+const spi64Bytes = (spi: bigint): Uint8Array => {
   const bytes = new Uint8Array(8)
   new DataView(bytes.buffer).setBigUint64(0, spi)
   return bytes

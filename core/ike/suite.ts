@@ -134,7 +134,7 @@ export const encrAlgorithm = (id: number): EncrAlgorithm => entry(ENCR, id, 'enc
 /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM for an ID without an entry */
 export const prfAlgorithm = (id: number): PrfAlgorithm => entry(PRF, id, 'PRF', Prf)
 /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM for an ID without an entry */
-export const integAlgorithm = (id: number): IntegAlgorithm => entry(INTEG, id, 'integrity', Integ)
+const integAlgorithm = (id: number): IntegAlgorithm => entry(INTEG, id, 'integrity', Integ)
 
 /** True for algorithms that need no integrity algorithm beside them. */
 export const isAead = (encr: number): boolean => (ENCR[encr]?.icvLength ?? 0) > 0

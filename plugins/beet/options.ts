@@ -10,7 +10,7 @@ export const PseudoHeader = { NEXT_HEADER: 0, LENGTH: 1, PAD_LENGTH: 2, RESERVED
 const NOP = 1
 const PADDING = 4
 /** IPv4's header length has four bits for 32-bit words, five of them spent. */
-export const MOST_OPTIONS = 40
+const MOST_OPTIONS = 40
 
 /**
  * Puts the pseudo header and its padding right in front of options.

@@ -185,7 +185,7 @@ export class Tunnel {
 }
 
 /** @throws when a capture of the public segment shows something else than IKE, ESP in UDP and keepalives */
-export function expectNoClear(seen: Seen): void {
+function expectNoClear(seen: Seen): void {
   if (seen.clearCount > 0)
     throw new Error(`${seen.clearCount} clear packets on the public segment: ${seen.clear.join('; ')}`)
   if (seen.esp.size === 0 || seen.ike === 0) throw new Error('no ESP or no IKE on the public segment')

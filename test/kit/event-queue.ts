@@ -10,7 +10,7 @@ export interface Event {
 }
 
 /** Events without a packet carry this. */
-export const NO_FRAME = new Uint8Array(0)
+const NO_FRAME = new Uint8Array(0)
 
 /** Binary heap of events, earliest first; events of the same time come out in the order they went in. */
 export class EventQueue {

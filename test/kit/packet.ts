@@ -64,7 +64,7 @@ export function isIcmpError(p: Uint8Array): boolean {
   return protocolOf(p) === 1 && (type === 3 || type === 4 || type === 5 || type === 11 || type === 12)
 }
 
-export const isEcho = (p: Uint8Array, base = 0): boolean => isEchoRequest(p, base) || isEchoReply(p, base)
+const isEcho = (p: Uint8Array, base = 0): boolean => isEchoRequest(p, base) || isEchoReply(p, base)
 export const isEchoRequest = (p: Uint8Array, base = 0): boolean => p[payloadAt(p, base)] === (isIpv6(p, base) ? 128 : 8)
 export const isEchoReply = (p: Uint8Array, base = 0): boolean => p[payloadAt(p, base)] === (isIpv6(p, base) ? 129 : 0)
 

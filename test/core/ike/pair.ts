@@ -78,7 +78,7 @@ export const moon = (settings: Partial<PeerSettings> = {}): PeerSettings => ({
   ...settings,
 })
 
-export const TIMERS: IkeSettings = {
+const TIMERS: IkeSettings = {
   retransmitMs: 1_000,
   retransmitBase: 2,
   retransmitTries: 4,
@@ -435,7 +435,7 @@ export const chart = (end: End): string[] =>
   end.of('message').map(({ direction, summary }) => `${direction === 'out' ? '>' : '<'} ${summary}`)
 
 /** Datagrams from elsewhere: same octets, other source. */
-export const from = (datagram: Datagram, remote: Endpoint): Datagram => ({
+const from = (datagram: Datagram, remote: Endpoint): Datagram => ({
   ...datagram,
   flow: { ...datagram.flow, remote },
 })
