@@ -1,0 +1,61 @@
+import 'reflect-metadata'
+import { codec } from './codec.ts'
+import { esp } from './esp.ts'
+import { handshakes } from './handshakes.ts'
+import type { Bench, Figure } from './measure.ts'
+import { peers } from './peers.ts'
+
+const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec]
+const USAGE = `usage: npm run bench -- [--only ${BENCHES.map(b => b.name).join('|')}] [--json]`
+
+const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 })
+
+/** What a figure is compared with, as multiples of the slowest beside it. */
+function ratio(figure: Figure, all: readonly Figure[]): string {
+  const beside = all.filter(f => f.compare !== undefined && f.compare === figure.compare)
+  if (beside.length < 2) return ''
+  return `${(figure.value / Math.min(...beside.map(f => f.value))).toFixed(2)}×`
+}
+
+function table(figures: readonly Figure[]): string {
+  const rows = figures.map((figure, i) => {
+    const repeated = figure.compare !== undefined && figures[i - 1]?.compare === figure.compare
+    return [
+      repeated ? '' : (figure.compare ?? ''),
+      figure.what,
+      number.format(figure.value),
+      figure.unit,
+      ratio(figure, figures),
+    ]
+  })
+  const widths = [0, 1, 2, 3, 4].map(column => Math.max(...rows.map(row => row[column]!.length)))
+  const cell = (text: string, column: number): string =>
+    column === 2 || column === 4 ? text.padStart(widths[column]!) : text.padEnd(widths[column]!)
+  return rows.map(row => `  ${row.map(cell).join('  ')}`.trimEnd()).join('\n')
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const json = args.includes('--json')
+  const only = args.includes('--only') ? args[args.indexOf('--only') + 1] : undefined
+  const chosen = BENCHES.filter(b => only === undefined || b.name === only)
+  if (chosen.length === 0) {
+    process.stderr.write(`${USAGE}\n`)
+    process.exitCode = 2
+    return
+  }
+  const results: { bench: string; about: string; figures: readonly Figure[] }[] = []
+  for (const { name, about, run } of chosen) {
+    if (!json) process.stdout.write(`\n${name}: ${about}\n`)
+    const figures = await run()
+    results.push({ bench: name, about, figures })
+    if (json) continue
+    process.stdout.write(`${table(figures)}\n`)
+    for (const how of new Set(figures.map(f => f.how))) process.stdout.write(`  - ${how}\n`)
+  }
+  if (json)
+    process.stdout.write(
+      `${JSON.stringify({ node: process.version, platform: `${process.platform} ${process.arch}`, results }, undefined, 2)}\n`,
+    )
+}
+
+await main(process.argv.slice(2))
