@@ -197,7 +197,8 @@ export class Engine {
     this.#now = now
     const peer = this.#peer(name)
     peer.wanted = true
-    if (peer.state === 'established' || peer.state === 'connecting') return
+    if (peer.state === 'established') return this.#complete(peer.current!, now)
+    if (peer.state === 'connecting') return
     const { settings } = peer
     const facts: Record<string, Fact> = { ...peer.facts }
     if (settings.encapsulation === 'force')
@@ -208,6 +209,15 @@ export class Engine {
     this.event(name, { type: 'connecting', plan }, now)
     peer.path = this.#host.path(plan.path).open({ peer: name, remote, source, locals: this.locals() })
     this.#path(peer, { type: 'start' }, now)
+  }
+
+  /** The IKE SA stands; Child SAs that were deleted meanwhile are negotiated again. */
+  #complete(sa: IkeSa, now: number): void {
+    const there = new Set([...sa.children.values()].map(child => child.settings.name))
+    if (!sa.pending(ChildExchange))
+      for (const child of Object.values(sa.settings!.children))
+        if (child.start === 'connect' && !there.has(child.name)) sa.enqueue(new ChildExchange(child), now)
+    this.#carryOut(sa, now)
   }
 
   /** Deletes all SAs with the peer; the answers to the DELETEs come as events. */
