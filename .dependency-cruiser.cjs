@@ -111,7 +111,7 @@ module.exports = {
     {
       name: 'kit-uses-public-doors',
       severity: 'error',
-      from: { path: '^test/kit/' },
+      from: { path: '^test/kit/', pathNot: '\\.test\\.ts$' },
       to: {
         path: '^(core|plugins|test)/',
         pathNot: '^core/(index|errors|wire/index)\\.ts$|^core/contracts/|^test/kit/',
@@ -135,11 +135,12 @@ module.exports = {
     {
       name: 'declared-dependencies',
       severity: 'error',
-      from: { path: '^(core|plugins|test/kit)/' },
+      from: { path: '^(core|plugins|test/kit)/', pathNot: '\\.test\\.ts$' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] },
     },
   ],
   options: {
+    exclude: { path: '^dist/' },
     doNotFollow: { path: '^node_modules/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },

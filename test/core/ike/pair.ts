@@ -433,9 +433,3 @@ export class Pair {
 /** Trace of one end: `> IKE_SA_INIT request 0 [ … ]` for out, `<` for in. */
 export const chart = (end: End): string[] =>
   end.of('message').map(({ direction, summary }) => `${direction === 'out' ? '>' : '<'} ${summary}`)
-
-/** Datagrams from elsewhere: same octets, other source. */
-const from = (datagram: Datagram, remote: Endpoint): Datagram => ({
-  ...datagram,
-  flow: { ...datagram.flow, remote },
-})
