@@ -36,6 +36,8 @@ export interface EspKeys {
 
 /** Transform IDs, RFC 7296 §3.3.2. */
 export interface EspSuite {
+  /** IP protocol; absent: ESP, 50. AH, 51, has ENCR_NULL and an integrity algorithm. */
+  readonly protocol?: 50 | 51
   readonly encr: number
   readonly keyBits?: number
   readonly integ?: number
@@ -74,8 +76,10 @@ export interface ChildSaSpec {
   readonly local: readonly Selector[]
   readonly remote: readonly Selector[]
   readonly lifetime: Lifetime
-  /** Packets, ≥ 32. */
+  /** Packets, ≥ 32; 0 for no protection against replay, which only manual keys go without. */
   readonly replayWindow: number
+  /** Padding of outgoing AH headers over IPv4; absent: 4, what RFC 4302 §2.6 says. Linux wants 8 without its `align4`. */
+  readonly ahAlign?: 4 | 8
   /** Whether `flow.remote` may follow authenticated packets. */
   readonly follow: boolean
 }
@@ -111,7 +115,7 @@ export interface PlaneOutlet {
   event(event: PlaneEvent): void
 }
 
-/** Moves ESP packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
+/** Moves ESP and AH packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
 export interface DataPlane {
   readonly name: string
   /** Why this plane cannot carry the SA; undefined when it can. */

@@ -4,7 +4,8 @@
  * change it during the call only, and copies what it keeps.
  *
  * `tos`, `ttl`, `df`, `id` and `flowLabel` are fields of the outer IP header: asked for when sending (transports that
- * cannot set them ignore them), reported when receiving (`ttl` 0 means unknown).
+ * cannot set them ignore them), reported when receiving (`ttl` 0 means unknown). In flows of protocol 51 `id` must be sent
+ * and reported as it is, and the header goes without options: AH covers both.
  */
 export interface Packet {
   bytes: Uint8Array
@@ -17,6 +18,11 @@ export interface Packet {
   df: boolean
   id: number
   flowLabel: number
+  /**
+   * Received by IP protocol 51 only, where the transport has it: so many octets in front of `start` are the outer header as
+   * it came, options or extension headers included. Needed for packets that have any: AH covers them.
+   */
+  outer?: number | undefined
 }
 
 /** Free octets in front of a packet that modes and encapsulations may grow into. */

@@ -2,10 +2,12 @@ import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { ChildCounters, ChildSaSpec, Drop } from '../contracts/data-plane.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Flow } from '../contracts/net.ts'
+import { AhOpener, AhSealer } from './ah.ts'
 import { EspOpener, EspSealer } from './esp.ts'
 import { innerMtu } from './overhead.ts'
 import { ReplayWindow } from './replay.ts'
 import { SelectorPair } from './selector.ts'
+import { isAh } from './transforms.ts'
 
 type MutableCounters = { -readonly [K in keyof ChildCounters]: ChildCounters[K] }
 
@@ -16,8 +18,9 @@ export type Expiry = 'soft-expiry' | 'hard-expiry' | undefined
 export class InstalledSa {
   readonly spec: ChildSaSpec
   readonly selectors: SelectorPair
-  readonly sealer: EspSealer
-  readonly opener: EspOpener
+  readonly ah: boolean
+  readonly sealer: EspSealer | AhSealer
+  readonly opener: EspOpener | AhOpener
   readonly window: ReplayWindow
   flow: Flow
   /** True once a hard limit was met: it carries nothing more. */
@@ -43,8 +46,13 @@ export class InstalledSa {
     this.spec = spec
     this.flow = spec.flow
     this.selectors = new SelectorPair(spec.local, spec.remote)
-    this.sealer = new EspSealer(crypto, spec.suite, spec.outbound, rng)
-    this.opener = new EspOpener(crypto, spec.suite, spec.inbound)
+    this.ah = isAh(spec.suite)
+    this.sealer = this.ah
+      ? new AhSealer(crypto, spec.suite, spec.outbound, spec.ahAlign)
+      : new EspSealer(crypto, spec.suite, spec.outbound, rng)
+    this.opener = this.ah
+      ? new AhOpener(crypto, spec.suite, spec.inbound)
+      : new EspOpener(crypto, spec.suite, spec.inbound)
     this.window = new ReplayWindow(spec.replayWindow, spec.suite.esn)
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs

@@ -4,6 +4,7 @@ import type { Rng } from '../contracts/machine.ts'
 import { MAX_PACKET, type Packet } from '../contracts/packet.ts'
 import { UsageError } from '../errors.ts'
 import { Encr, ESP_TRAILER, Esp, setU32 } from '../wire/index.ts'
+import { equalAt } from './equal.ts'
 import { type EspTransform, espTransform, refusesSuite } from './transforms.ts'
 
 /** ESP packets of one SA, RFC 4303, sealed and opened in the caller's buffer. */
@@ -205,7 +206,7 @@ export class EspOpener {
       if (!aead.open(nonce, aad, bytes.subarray(textAt, end), text)) return 'integrity'
     } else {
       mac!.sign(bytes.subarray(start, textEnd), esn ? high : undefined, this.#icv)
-      if (!equal(this.#icv, bytes, textEnd)) return 'integrity'
+      if (!equalAt(this.#icv, bytes, textEnd)) return 'integrity'
       cipher!.decrypt(bytes.subarray(ivAt, textAt), text, text)
     }
     packet.start = textAt
@@ -230,11 +231,4 @@ export function stripTrailer(packet: Packet): Drop | undefined {
   packet.nextHeader = bytes[end - 1]!
   packet.end = payloadEnd
   return undefined
-}
-
-/** In time that does not depend on where they differ. */
-function equal(icv: Uint8Array, bytes: Uint8Array, at: number): boolean {
-  let difference = 0
-  for (let i = 0; i < icv.length; i++) difference |= icv[i]! ^ bytes[at + i]!
-  return difference === 0
 }

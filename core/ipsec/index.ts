@@ -1,7 +1,9 @@
-/** ESP of Child SAs: the portable data plane and the parts it is made of. */
+/** ESP and AH of Child SAs: the portable data plane and the parts it is made of. */
+export { AhOpener, AhSealer, ahHeaderLength } from './ah.ts'
 export { EspOpener, EspSealer, stripTrailer } from './esp.ts'
 export { Transport } from './modes/transport.ts'
 export { Tunnel } from './modes/tunnel.ts'
+export { zeroMutable } from './mutable.ts'
 export { espOverhead, type Framing, innerMtu } from './overhead.ts'
 export { PortablePlane, type PortablePlaneOptions } from './portable-plane.ts'
 export { ReplayWindow } from './replay.ts'

@@ -1,6 +1,7 @@
 import type { EspSuite } from '../contracts/data-plane.ts'
 import { ESP_TRAILER, Esp, Ipv4, Ipv6 } from '../wire/index.ts'
-import { espTransform, icvLength } from './transforms.ts'
+import { ahHeaderLength } from './ah.ts'
+import { espTransform, icvLength, isAh } from './transforms.ts'
 
 /** What surrounds an inner packet on the wire. */
 export interface Framing {
@@ -20,18 +21,21 @@ export interface Framing {
  * one of the outer family. Never below 68, IPv4's own least (RFC 791).
  */
 export function innerMtu(pathMtu: number, framing: Framing): number {
-  const { align } = transform(framing.suite)
   const room = pathMtu - outerOctets(framing)
+  if (isAh(framing.suite)) return Math.max(68, room + savedOctets(framing))
+  const { align } = transform(framing.suite)
   return Math.max(68, room - (room % align) - ESP_TRAILER + savedOctets(framing))
 }
 
 /** Octets a packet grows by at most, outer IP header and padding included. */
 export function espOverhead(framing: Framing): number {
+  if (isAh(framing.suite)) return outerOctets(framing) - savedOctets(framing)
   return outerOctets(framing) + ESP_TRAILER + transform(framing.suite).align - 1 - savedOctets(framing)
 }
 
 /** Everything but payload, padding and trailer. */
 function outerOctets({ suite, encapOctets, family }: Framing): number {
+  if (isAh(suite)) return ipHeader(family) + encapOctets + ahHeaderLength(icvLength(suite) ?? 0, 8)
   return ipHeader(family) + encapOctets + Esp.HEADER + transform(suite).iv + (icvLength(suite) ?? 0)
 }
 

@@ -6,6 +6,9 @@ import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../contracts
 import type { Selector } from '../contracts/strategy.ts'
 import { UsageError } from '../errors.ts'
 import {
+  Ah,
+  ahSequence,
+  ahSpi,
   buildTooBig,
   DONT_FRAGMENT,
   Esp,
@@ -21,7 +24,7 @@ import { InstalledSa } from './child-sa.ts'
 import { stripTrailer } from './esp.ts'
 import { SelectorPair } from './selector.ts'
 import { mayAcquire, Spd, type Trap } from './spd.ts'
-import { refusesSuite } from './transforms.ts'
+import { isAh, refusesSuite } from './transforms.ts'
 
 export interface PortablePlaneOptions {
   /** Largest inner packet sent without a word, octets; the device's MTU. 1400 unless told. */
@@ -79,6 +82,9 @@ export class PortablePlane implements DataPlane {
   refuses(spec: ChildSaSpec): string | undefined {
     if (this.#sas.has(spec.id)) return `Child SA ${spec.id} is installed`
     if (this.#bySpi.has(spec.inbound.spi)) return `inbound SPI ${hex(spec.inbound.spi)} is in use`
+    // whatever stood between IP and AH would have to know what AH covers
+    if (isAh(spec.suite) !== (spec.flow.protocol === IpProtocol.AH))
+      return `${isAh(spec.suite) ? 'AH' : 'ESP'} cannot go as IP protocol ${spec.flow.protocol}`
     const suite =
       refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
     return suite ?? this.#spd.conflict(new SelectorPair(spec.local, spec.remote), owner(spec))
@@ -187,7 +193,7 @@ export class PortablePlane implements DataPlane {
     const out = this.#out
     if (!load(out, packet)) return 'too-big'
     out.end = HEADROOM + length
-    const failure = sa.spec.mode.encode(out) ?? sa.sealer.seal(out)
+    const failure = sa.spec.mode.encode(out) ?? sa.sealer.seal(out, sa.flow)
     if (failure !== undefined) return failure
     sa.spec.encap.wrap?.(out)
     sa.sent(length, now)
@@ -198,7 +204,7 @@ export class PortablePlane implements DataPlane {
   /**
    * What a transport received and what is no IKE.
    *
-   * @param packet - from the SPI on, or as the encapsulation left it; left as it was unless the encapsulation unwraps
+   * @param packet - from the SPI on (AH: from the AH header on), or as the encapsulation left it; left as it was unless the encapsulation unwraps
    * @returns false when it belongs to no SA here; that is not counted, since somebody else may claim it
    */
   inbound(packet: Packet, flow: Flow, now: number): boolean {
@@ -213,11 +219,12 @@ export class PortablePlane implements DataPlane {
   #receive(sa: InstalledSa, packet: Packet, flow: Flow, now: number): Drop | undefined {
     this.#checkLimits(sa, now)
     if (sa.expired) return 'hard-lifetime'
-    const sequence = sa.window.check(espSequence(packet.bytes, packet.start))
+    const onWire = (sa.ah ? ahSequence : espSequence)(packet.bytes, packet.start)
+    const sequence = sa.window.check(onWire)
     if (sequence < 0) return 'replay'
     const into = this.#in
     if (!load(into, packet)) return 'too-big'
-    const forged = sa.opener.open(into, sequence)
+    const forged = sa.opener.open(into, sequence, flow)
     if (forged !== undefined) return forged
 
     const newest = sa.window.update(sequence)
@@ -233,7 +240,7 @@ export class PortablePlane implements DataPlane {
   }
 
   #decode(sa: InstalledSa, packet: Packet, flow: Flow): Drop | undefined {
-    const padding = stripTrailer(packet)
+    const padding = sa.ah ? undefined : stripTrailer(packet)
     if (padding !== undefined) return padding
     if (packet.nextHeader === IpProtocol.IPV6_NO_NXT) return 'dummy'
     const failure = sa.spec.mode.decode(packet, flow)
@@ -245,19 +252,22 @@ export class PortablePlane implements DataPlane {
   }
 
   #find(packet: Packet, flow: Flow): InstalledSa | undefined {
-    const sa = this.#bySpiOf(packet)
+    const sa = this.#bySpiOf(packet, flow)
     if (sa !== undefined && sa.spec.encap.unwrap === undefined) return sa
     for (const candidate of this.#wrapped) {
       const { protocol, local } = candidate.flow
       if (protocol !== flow.protocol || local.port !== flow.local.port || local.address !== flow.local.address) continue
       if (candidate.spec.encap.unwrap!(packet) !== undefined) continue
-      return this.#bySpiOf(packet)
+      return this.#bySpiOf(packet, flow)
     }
     return undefined
   }
 
-  #bySpiOf({ bytes, start, end }: Packet): InstalledSa | undefined {
-    return end - start < Esp.HEADER ? undefined : this.#bySpi.get(espSpi(bytes, start))
+  #bySpiOf({ bytes, start, end }: Packet, { protocol }: Flow): InstalledSa | undefined {
+    const ah = protocol === IpProtocol.AH
+    if (end - start < (ah ? Ah.HEADER : Esp.HEADER)) return undefined
+    const sa = this.#bySpi.get((ah ? ahSpi : espSpi)(bytes, start))
+    return sa?.ah === ah ? sa : undefined
   }
 
   /** RFC 7296 §2.23: the other end's address follows its authenticated packets, never back to an older one. */
@@ -296,7 +306,8 @@ export class PortablePlane implements DataPlane {
 function load(into: Packet, from: Packet): boolean {
   const length = from.end - from.start
   if (HEADROOM + length + TAILROOM > into.bytes.length) return false
-  into.bytes.set(from.bytes.subarray(from.start, from.end), HEADROOM)
+  const outer = from.outer !== undefined && from.outer <= HEADROOM ? from.outer : undefined
+  into.bytes.set(from.bytes.subarray(from.start - (outer ?? 0), from.end), HEADROOM - (outer ?? 0))
   into.start = HEADROOM
   into.end = HEADROOM + length
   into.nextHeader = from.nextHeader
@@ -305,6 +316,7 @@ function load(into: Packet, from: Packet): boolean {
   into.df = from.df
   into.id = from.id
   into.flowLabel = from.flowLabel
+  into.outer = outer
   return true
 }
 

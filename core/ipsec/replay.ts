@@ -13,7 +13,7 @@ export class ReplayWindow {
   #top = 0
 
   /**
-   * @param size - packets, at least 1; a number this many behind the newest is too old
+   * @param size - packets; a number this many behind the newest is too old; 0: every number is taken, without ESN only
    * @param esn - whether the wire carries the low half of 64-bit numbers
    */
   constructor(size: number, esn: boolean) {
@@ -37,6 +37,7 @@ export class ReplayWindow {
    * @returns the whole sequence number, to be authenticated; -1 for a replayed or too old one
    */
   check(low: number): number {
+    if (this.#size === 0) return low
     const sequence = this.#esn ? this.#infer(low) : low
     if (sequence <= 0 || sequence > Number.MAX_SAFE_INTEGER) return -1
     if (sequence > this.#top) return sequence

@@ -1,7 +1,7 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
 import { TransformType } from '../contracts/crypto.ts'
 import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
-import { Encr, Integ } from '../wire/index.ts'
+import { Encr, Integ, IpProtocol } from '../wire/index.ts'
 
 /** How an encryption algorithm stands in an ESP packet; octets. */
 export interface EspTransform {
@@ -42,25 +42,32 @@ const INTEGRITY: Readonly<Record<number, number>> = {
   [Integ.AUTH_HMAC_SHA2_512_256]: 32,
 }
 
+export const isAh = ({ protocol }: EspSuite): boolean => protocol === IpProtocol.AH
+
 /** Undefined for an algorithm natweave has no ESP framing for. */
 export const espTransform = (encr: number): EspTransform | undefined => ENCRYPTION[encr]
 
 /** Octets of the ICV a suite puts behind a packet; undefined for a suite natweave cannot carry. */
 export function icvLength(suite: EspSuite): number | undefined {
+  if (isAh(suite)) return INTEGRITY[suite.integ ?? Integ.NONE]
   const { icv } = espTransform(suite.encr) ?? { icv: undefined }
   return icv === 0 ? INTEGRITY[suite.integ ?? Integ.NONE] : icv
 }
 
-/** Why ESP with this suite and these keys cannot be; undefined when it can. */
+/** Why ESP or AH with this suite and these keys cannot be; undefined when it can. */
 export function refusesSuite(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys): string | undefined {
   const { encr, keyBits, integ } = suite
+  if (isAh(suite)) return refusesIntegrity(crypto, integ)
   const transform = espTransform(encr)
   if (transform === undefined || !crypto.supports(TransformType.ENCR, encr, keyBits))
     return `encryption transform ${encr}${keyBits === undefined ? '' : ` with ${keyBits} bits`} is not supported`
   if (keys.salt.length !== transform.salt) return `a salt of ${keys.salt.length} octets, wanted ${transform.salt}`
   if (transform.icv > 0) return undefined
   // encryption without integrity is open to everybody who can flip a bit: RFC 8221 §4
-  if (INTEGRITY[integ ?? Integ.NONE] === undefined || !crypto.supports(TransformType.INTEG, integ!))
-    return `integrity transform ${integ ?? Integ.NONE} is not supported`
-  return undefined
+  return refusesIntegrity(crypto, integ)
+}
+
+function refusesIntegrity(crypto: CryptoProvider, integ: number = Integ.NONE): string | undefined {
+  const known = INTEGRITY[integ] !== undefined && crypto.supports(TransformType.INTEG, integ)
+  return known ? undefined : `integrity transform ${integ} is not supported`
 }

@@ -1,5 +1,6 @@
 /** Codecs of everything natweave puts on the wire: `natweave/wire`. */
 export * from './address.ts'
+export * from './ah.ts'
 export * from './checksum.ts'
 export * from './codec.ts'
 export * from './esp.ts'

@@ -174,7 +174,9 @@ export class HostTransport implements Transport {
     if (sink === undefined) return
     const v6 = isIpv6(p)
     const { received: packet, clock } = this.#world
-    packet.bytes.set(p.subarray(from, to), HEADROOM)
+    // AH covers the header too, options included
+    packet.outer = protocol === IpProtocol.AH && from <= HEADROOM ? from : undefined
+    packet.bytes.set(p.subarray(from - (packet.outer ?? 0), to), HEADROOM - (packet.outer ?? 0))
     packet.start = HEADROOM
     packet.end = HEADROOM + (to - from)
     packet.nextHeader = protocol
