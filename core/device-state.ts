@@ -29,8 +29,17 @@ export function deviceState(engine: Engine, mtu: number): DeviceState {
   return { addresses, routes: [...routes.values()], mtu, dns, bypassPorts }
 }
 
-const prefixes = ({ start, end }: Selector): Prefix[] =>
-  rangePrefixes({ start: addressBytes(start), end: addressBytes(end) })
+/** A gateway of a thousand peers states all their routes whenever one comes or goes: each is worked out once. */
+const known = new WeakMap<Selector, readonly Prefix[]>()
+
+function prefixes(selector: Selector): readonly Prefix[] {
+  let found = known.get(selector)
+  if (found === undefined) {
+    found = rangePrefixes({ start: addressBytes(selector.start), end: addressBytes(selector.end) })
+    known.set(selector, found)
+  }
+  return found
+}
 
 /** The one inner address of this side; where it is a network there is none to prefer. */
 const sourceFor = (local: readonly Selector[], { family }: Selector): Address | undefined =>

@@ -1,8 +1,8 @@
 import type { DeviceState } from '../../core/contracts/device.ts'
-import type { Address } from '../../core/contracts/net.ts'
+import type { Address, Prefix } from '../../core/contracts/net.ts'
 import { SystemError, UsageError } from '../../core/errors.ts'
 import { buildEcho, getU16, getU32, IpProtocol, setU16 } from '../../core/wire/index.ts'
-import { type AddressKey, endKey, parseCidr, parseIp, showIp } from './address.ts'
+import { type AddressKey, type Cidr, endKey, parseCidr, parseIp, showIp } from './address.ts'
 import { BULK_PORT, Bulk, type BulkOptions, BulkReceiver } from './bulk.ts'
 import { HostDevice } from './host-device.ts'
 import { HostTransport, type HostTransportOptions } from './host-transport.ts'
@@ -151,8 +151,7 @@ export class Host extends Node {
     // An interface's own address stays the interface's: transport mode has no other.
     for (const ip of device.addresses) if (!this.locals.has(ip.key)) this.locals.set(ip.key, device)
     for (const { to, source } of state?.routes ?? []) {
-      const cidr = parseCidr(`${to.address}/${to.bits}`)
-      this.tunnelRoutes.set(cidr, device, undefined, source === undefined ? undefined : parseIp(source))
+      this.tunnelRoutes.set(cidrOf(to), device, undefined, source === undefined ? undefined : parseIp(source))
     }
   }
 
@@ -276,6 +275,18 @@ export class Host extends Node {
       mtu: () => this.mtuTo(key),
     }
   }
+}
+
+/** Most routes of a device stay from one state to the next. */
+const cidrs = new WeakMap<Prefix, Cidr>()
+
+function cidrOf(prefix: Prefix): Cidr {
+  let cidr = cidrs.get(prefix)
+  if (cidr === undefined) {
+    cidr = parseCidr(`${prefix.address}/${prefix.bits}`)
+    cidrs.set(prefix, cidr)
+  }
+  return cidr
 }
 
 const slice = (packet: Uint8Array, at: number): Uint8Array => packet.subarray(at, at + (isIpv6(packet) ? 16 : 4))
