@@ -145,11 +145,10 @@ export class Tunnel {
     const here = { there: packetsOf(seen, alice.spiOut), back: packetsOf(seen, alice.spiIn) }
     if (here.there === 0 || here.back === 0) throw new Error('no ESP packet of the SAs on the public segment')
     equal('packets sent by alice, on the wire', alice.packetsOut, here.there)
-    equal('packets received by moon, on the wire', moon.packetsIn + full.moon, here.there)
+    received('moon', moon.packetsIn, full.moon, here.there, story)
     equal('packets sent by moon, on the wire', moon.packetsOut, here.back)
     // what was on its way to the old mapping is on this side of the NAT only
-    const arrived = story === 'rebooted' && alice.packetsIn < here.back ? here.back : alice.packetsIn + full.alice
-    equal('packets received by alice, on the wire', arrived, here.back)
+    if (story !== 'rebooted') received('alice', alice.packetsIn, full.alice, here.back, story)
     for (const [spi, numbers] of seen.esp) {
       const wrong = numbers.findIndex((number, i) => number !== i + 1)
       if (wrong >= 0)
@@ -195,4 +194,14 @@ const packetsOf = (seen: Seen, spi: string): number => seen.esp.get(spi)?.length
 
 function equal<T>(what: string, found: T, wanted: T): void {
   if (found !== wanted) throw new Error(`${what}: ${found}, wanted ${wanted}`)
+}
+
+/**
+ * An SA has counted what was on the wire for it, but for what a full socket has cost. After a rekey some of that cost may
+ * have fallen on earlier SAs; `nothingLost` has counted over all of them.
+ */
+function received(host: Host, counted: number, full: number, wire: number, story: Story): void {
+  const fits = story === 'plain' ? counted + full === wire : counted <= wire && wire <= counted + full
+  if (!fits)
+    throw new Error(`packets received by ${host}: ${counted} and ${full} lost in a full socket, ${wire} on the wire`)
 }
