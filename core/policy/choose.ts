@@ -102,7 +102,8 @@ function judge(
 function decide(a: Judged, b: Judged, rules: readonly RuleSettings[]): { order: number; words: string } {
   const other = showPlan(b.plan)
   const asked = Number(a.unasked) - Number(b.unasked)
-  if (asked !== 0) return { order: asked, words: `${asked < 0 ? b.plan.mode : a.plan.mode} only when asked for` }
+  if (asked < 0) return { order: asked, words: `before ${other}, which comes only when asked for` }
+  if (asked > 0) return { order: asked, words: `${a.plan.mode} comes only when asked for` }
   const at = a.ranks.findIndex((rank, i) => rank !== b.ranks[i])
   if (at !== -1) {
     const order = a.ranks[at]! - b.ranks[at]!
