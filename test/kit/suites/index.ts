@@ -1,0 +1,11 @@
+/** Contract suites: one call each shows that an implementation keeps what its interface promises. */
+export type { Awaitable, SuiteRunner } from './check.ts'
+export { cryptoSuite } from './crypto.ts'
+export { dataPlaneSuite, type PlanesUnderTest } from './data-plane.ts'
+export { type DetectorSuiteOptions, detectorSuite } from './detector.ts'
+export { type DeviceUnderTest, deviceSuite } from './device.ts'
+export { type PluginSuiteOptions, pluginSuite } from './plugin.ts'
+export { type StoreSuiteOptions, storeSuite } from './store.ts'
+export { type StrategySuiteOptions, strategySuite } from './strategy.ts'
+export { runInit, type TaskExchangeOptions, TaskSide } from './tasks.ts'
+export { type TransportSuiteOptions, type TransportsUnderTest, transportSuite } from './transport.ts'
