@@ -2,7 +2,7 @@ import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { Facts } from '../contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
-import { type Address, type Flow, sameFlow } from '../contracts/net.ts'
+import { type Address, type Flow, sameFlow, showEndpoint } from '../contracts/net.ts'
 import type { Identity, PeerSettings } from '../contracts/settings.ts'
 import type { Plan } from '../contracts/strategy.ts'
 import { PeerError, WireError } from '../errors.ts'
@@ -386,7 +386,12 @@ export class IkeSa implements IkeSaView {
     const again = this.session.timeout(now)
     if (again === 'dead') {
       const waited = this.#current === undefined ? 'IKE_SA_INIT' : 'a request'
-      return this.close('PEER_UNREACHABLE', `no answer to ${waited} after ${this.session.retries + 1} tries`, now)
+      const why = `no answer to ${waited} after ${this.session.retries + 1} tries`
+      return this.close(
+        'PEER_UNREACHABLE',
+        `${why}: is ${showEndpoint(this.flow.remote)} right, and does UDP get through?`,
+        now,
+      )
     }
     if (again !== undefined) this.transmit(again, this.flow, now)
     if (now >= this.giveUpAt) this.giveUp(now)
