@@ -22,12 +22,14 @@ export const peers: Bench = {
       }),
     )
     const ready = realNow()
+    const cpu = process.cpuUsage()
     const [hops, virtual] = [net.hops, net.clock.now()]
     let settled = 0
     const connecting = builds.map(one => one.natweave.connect('moon').finally(() => settled++))
     await net.until(() => settled === PEERS, { within: 600_000 })
     await Promise.all(connecting)
     const seconds = (realNow() - ready) / 1_000
+    const { user, system } = process.cpuUsage(cpu)
     const up = m.of('child-up').length
     if (up !== PEERS) throw new Error(`${up} of ${PEERS} Child SAs stand`)
     const addresses = new Set(builds.flatMap(one => one.peer('moon').virtualAddresses))
@@ -35,6 +37,12 @@ export const peers: Bench = {
     const how = `${PEERS} × connect() at once, real IKE and keys both ends, above the COOKIE threshold; wall clock`
     return [
       { what: 'all connected after', value: seconds, unit: 's', how },
+      {
+        what: 'of processor time',
+        value: (user + system) / 1e6,
+        unit: 's',
+        how: 'user and system time of that run, garbage collection included',
+      },
       {
         what: 'negotiations',
         value: PEERS / seconds,
