@@ -17,6 +17,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   'node-crypto': async () => (await import('../../plugins/node-crypto/index.ts')).nodeCrypto,
   noble: async () => (await import('../../plugins/noble/index.ts')).noble,
   udp: async () => (await import('../../plugins/udp/index.ts')).udp,
+  raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
@@ -37,12 +38,13 @@ export async function build(config: Loaded, log: Log): Promise<Natweave> {
   return createNatweave({ plugins, settings: config.settings, log, ...(mtu !== undefined && { mtu }) })
 }
 
-/** `listen` and `device` are the usual way to say what the udp and tun plugins take as options. */
+/** `listen` and `device` are the usual way to say what the udp, raw and tun plugins take as options. */
 function optionsFrom({ listen, device }: Loaded, use: string): Record<string, unknown> {
   if (use === 'udp') {
     const { addresses, ports, exclude } = listen
     return defined({ addresses, ikePort: ports.ike, nattPort: ports.natt, exclude })
   }
+  if (use === 'raw') return defined({ addresses: listen.addresses, exclude: listen.exclude })
   if (use === 'tun' && device !== false) return defined({ device: device.name, table: device.table })
   return {}
 }
