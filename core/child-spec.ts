@@ -50,6 +50,7 @@ export function childSpec(
     remote: child.remote,
     lifetime: lifetime(child.settings, sa.rng),
     replayWindow: child.settings.replayWindow,
+    ...(child.settings.ahAlign !== undefined && { ahAlign: child.settings.ahAlign }),
     follow: encap.follows?.(sa.facts) ?? false,
   }
 }

@@ -1,9 +1,11 @@
 import { childSpec } from './child-spec.ts'
 import type { ChildCounters, DataPlane } from './contracts/data-plane.ts'
-import { showEndpoint } from './contracts/net.ts'
+import { type Flow, showEndpoint } from './contracts/net.ts'
 import type { Host } from './host.ts'
 import type { ChildSa } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import { isAh } from './ipsec/transforms.ts'
+import { rawFlow } from './path/none.ts'
 
 interface Entry {
   readonly child: ChildSa
@@ -53,11 +55,11 @@ export class Children {
   ): { code: string; why: string } | undefined {
     const mode = host.mode(child.plan.mode)!
     const encap = host.encap(child.plan.encap)
-    const flow = encap.espFlow(sa.flow, host.locals())
+    const flow = flowOf(sa, child, host)
     if (flow === undefined)
       return {
         code: 'PLAN_ENDPOINT',
-        why: `${encap.name} has no local endpoint for ESP beside ${showEndpoint(sa.flow.local)}`,
+        why: `${encap.name} has no local endpoint for ${isAh(child.suite) ? 'AH' : 'ESP'} beside ${showEndpoint(sa.flow.local)}`,
       }
     const spec = childSpec(sa, child, mode, encap, flow)
     let why = 'no data plane is loaded'
@@ -97,8 +99,8 @@ export class Children {
       const entry = this.#byId.get(child.id)
       if (entry === undefined) continue
       entry.sa = sa
-      const esp = host.encap(child.plan.encap).espFlow(sa.flow, host.locals())
-      if (esp !== undefined) entry.plane.move(child.id, esp)
+      const flow = flowOf(sa, child, host)
+      if (flow !== undefined) entry.plane.move(child.id, flow)
     }
   }
 
@@ -109,4 +111,10 @@ export class Children {
   timeout(now: number): void {
     while (this.deadline <= now) this.remove(this.#retired.shift()!.child)
   }
+}
+
+/** Where packets of a Child SA go beside IKE; AH has nothing around it, whatever the plan is for ESP. */
+function flowOf(sa: IkeSa, child: ChildSa, host: Host): Flow | undefined {
+  if (isAh(child.suite)) return rawFlow(51, sa.flow, host.locals())
+  return host.encap(child.plan.encap).espFlow(sa.flow, host.locals())
 }

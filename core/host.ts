@@ -12,6 +12,7 @@ import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import { ahObstacle } from './policy/ah.ts'
 import { choose } from './policy/choose.ts'
 import { Pool } from './pools.ts'
 
@@ -84,6 +85,8 @@ export class Host implements IkeHost {
   }
 
   plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
+    const obstacle = this.#obstacle(child, facts)
+    if (obstacle !== undefined) return { plan: undefined, why: obstacle }
     const judged = this.judge(peer, child, facts, fixed)
     const best = judged[0]
     if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
@@ -98,8 +101,14 @@ export class Host implements IkeHost {
     fixed: Partial<Plan> = {},
   ): readonly JudgedPlan[] {
     const { encapsulation, name } = peer
-    const wanted = { peer: name, encapsulation, mode: child?.mode ?? 'auto', fixed }
+    const obstacle = this.#obstacle(child, facts)
+    const { mode = 'auto', protocol = 'esp' } = child ?? {}
+    const wanted = { peer: name, encapsulation, mode, protocol, obstacle, fixed }
     return choose(facts, this.#settings.policy.rules, this.#strategies, wanted)
+  }
+
+  #obstacle(child: ChildSettings | undefined, facts: Facts): string | undefined {
+    return child?.protocol === 'ah' ? ahObstacle(facts, this.#locals) : undefined
   }
 
   path(name: string): PathStrategy {

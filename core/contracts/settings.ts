@@ -64,6 +64,10 @@ export interface ChildSettings {
   readonly localTs: readonly SelectorSettings[]
   readonly remoteTs: readonly SelectorSettings[]
   readonly proposals: readonly string[]
+  /** Absent: esp. AH goes through no NAT. */
+  readonly protocol?: 'esp' | 'ah'
+  /** To which multiple of octets AH headers are padded over IPv4; absent: 4. */
+  readonly ahAlign?: 4 | 8
   /** A mode strategy's name, or auto. */
   readonly mode: string
   readonly rekeyMs: number

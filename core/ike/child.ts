@@ -4,7 +4,7 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import type { ModeStrategy, Selector } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
-import { NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
+import { IpProtocol, NotifyType, type Payload, type Proposal, payloadOf } from '../wire/index.ts'
 import { askedModes, asksFor, contextOf, grantedMode, modesFor, objection } from './child-mode.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -12,7 +12,14 @@ import { Inform, spiBytes, spiNumber } from './informational.ts'
 import { reportChildKeys } from './keylog.ts'
 import { deriveChildKeys, type Nonces } from './keys.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import { keGroupsOf, offerProposals, type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
+import {
+  keGroupsOf,
+  offerProposals,
+  PROTOCOL_IDS,
+  type ProposalSpec,
+  parseProposals,
+  usableProposals,
+} from './proposal.ts'
 import { checkEspChoice, espSuite, selectProposal } from './selection.ts'
 import {
   everything,
@@ -57,8 +64,10 @@ const ownDynamic = (sa: IkeSa): Selector[] =>
 const peerDynamic = (sa: IkeSa): Selector[] =>
   sa.assigned.length > 0 ? sa.assigned.map(host) : [host(sa.flow.remote.address)]
 
-const espProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec[] =>
-  usableProposals(parseProposals(settings.proposals, 'esp'), sa.crypto)
+const wantedProtocol = ({ protocol = 'esp' }: ChildSettings) => protocol
+
+const ownProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec[] =>
+  usableProposals(parseProposals(settings.proposals, wantedProtocol(settings)), sa.crypto)
 
 /**
  * @param replaces - the Child SA to rekey: the same selectors and mode again
@@ -66,9 +75,9 @@ const espProposals = (sa: IkeSa, settings: ChildSettings): readonly ProposalSpec
  */
 export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): ChildIntent {
   const mode = replaces === undefined ? planMode(sa, settings) : sa.host.mode(replaces.plan.mode)!
-  const proposals = espProposals(sa, settings)
+  const proposals = ownProposals(sa, settings)
   if (proposals.length === 0)
-    throw new PeerError('PLAN_NONE', `no crypto provider here can do any of the ESP proposals of ${settings.name}`)
+    throw new PeerError('PLAN_NONE', `no crypto provider here can do any of the proposals of ${settings.name}`)
   const spi = sa.host.espSpi()
   const asking = sa.settings!.requestAddresses
   const dynamic = sa.virtual.length === 0 && asking.length > 0 ? asking.map(everything) : ownDynamic(sa)
@@ -170,7 +179,8 @@ export function acceptAnswer(
 /** The peer has a Child SA this host cannot accept: it is told to forget it, RFC 7296 §2.21.3. */
 export function rejectAnswer(sa: IkeSa, intent: ChildIntent, payloads: readonly Payload[], now: number): void {
   if (payloadOf(payloads, 'SA') === undefined) return
-  const deletion: Payload = { type: 'D', protocol: ProtocolId.ESP, spis: [spiBytes(intent.spi)] }
+  const protocol = PROTOCOL_IDS[wantedProtocol(intent.settings)]
+  const deletion: Payload = { type: 'D', protocol, spis: [spiBytes(intent.spi)] }
   sa.enqueue(new Inform([deletion]), now)
 }
 
@@ -179,7 +189,7 @@ function refused(type: number, { settings, local, remote }: ChildIntent, objecti
     case NotifyType.NO_PROPOSAL_CHOSEN:
       return {
         code: 'PEER_NO_PROPOSAL',
-        why: `the peer accepts none of the ESP proposals of ${settings.name}; compare with its esp_proposals`,
+        why: `the peer accepts none of the ${wantedProtocol(settings).toUpperCase()} proposals of ${settings.name}; compare with its ${wantedProtocol(settings)}_proposals`,
         notify: type,
       }
     case NotifyType.TS_UNACCEPTABLE:
@@ -238,7 +248,7 @@ export function answerChild(
       notify: NotifyType.TS_UNACCEPTABLE,
     }
   const options = { withoutKe: keyExchange === undefined, ...keAtHand(payloads) }
-  const selection = selectProposal(proposals, espProposals(sa, candidate.settings), options)
+  const selection = selectProposal(proposals, ownProposals(sa, candidate.settings), options)
   if (!selection.ok)
     return { code: 'PEER_NO_PROPOSAL', why: selection.why.join('; '), notify: NotifyType.NO_PROPOSAL_CHOSEN }
   const { chosen } = selection
@@ -309,7 +319,7 @@ function findChild(
   refusals: string[],
 ): Candidate | undefined {
   const asked = askedModes(sa, payloads)
-  const settings = replaces === undefined ? Object.values(sa.settings!.children) : [replaces.settings]
+  const settings = replaces === undefined ? ofOfferedProtocol(sa, payloads) : [replaces.settings]
   for (const child of settings)
     for (const mode of modesFor(sa, child, asked, replaces)) {
       const local = replaces?.wireLocal ?? fromSettings(child.localTs, ownDynamic(sa))
@@ -332,6 +342,14 @@ function findChild(
       return { settings: child, wireLocal, wireRemote, mode }
     }
   return undefined
+}
+
+/** Children that can answer the offer; all when none can, so that the refusal is about proposals. */
+function ofOfferedProtocol(sa: IkeSa, payloads: readonly Payload[]): readonly ChildSettings[] {
+  const children = Object.values(sa.settings!.children)
+  const offered = payloadOf(payloads, 'SA')?.proposals ?? []
+  const fitting = children.filter(c => offered.some(p => p.protocol === PROTOCOL_IDS[wantedProtocol(c)]))
+  return fitting.length > 0 ? fitting : children
 }
 
 const sameSet = (a: readonly Selector[], b: readonly Selector[]): boolean =>
@@ -375,6 +393,12 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
   const refusal = mode.refuses?.(contextOf(sa, wireLocal, wireRemote, initiator))
   if (refusal !== undefined)
     return { code: 'PEER_TS_UNACCEPTABLE', why: `${mode.name} mode: ${refusal}`, notify: NotifyType.TS_UNACCEPTABLE }
+  const fixed = { path: sa.plan?.path ?? 'direct', encap: sa.plan?.encap ?? 'none' }
+  if (suite.protocol === IpProtocol.AH) {
+    // a peer may ask for what cannot arrive here
+    const { plan, why } = sa.host.plan(sa.settings!, { ...settings, mode: mode.name }, sa.facts, fixed)
+    if (plan === undefined) return { code: 'PLAN_NONE', why, notify: NotifyType.NO_PROPOSAL_CHOSEN }
+  }
   const channel = sa.channel!
   const keys = deriveChildKeys(sa.crypto, channel.suite.prf, channel.keys.d, suite, nonces, shared)
   const [mine, theirs] = initiator ? [keys.initiator, keys.responder] : [keys.responder, keys.initiator]
@@ -384,7 +408,7 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
     id: `${sa.peer}/${settings.name}{${sa.host.serial()}}`,
     settings,
     suite,
-    plan: { path: sa.plan?.path ?? 'direct', encap: sa.plan?.encap ?? 'none', mode: mode.name },
+    plan: { ...fixed, mode: mode.name },
     inbound: { spi: agreed.ownSpi, ...theirs },
     outbound: { spi: agreed.peerSpi, ...mine },
     local,

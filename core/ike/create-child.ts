@@ -21,6 +21,7 @@ import { childByPeerSpi, DeleteChild, DeleteIke, spiBytes } from './informationa
 import { findError, findNotify, notify } from './notify.ts'
 import { keGroupsOf } from './proposal.ts'
 import { RekeyIke, respondRekeyIke } from './rekey-ike.ts'
+import { protocolOf } from './selection.ts'
 
 /** CREATE_CHILD_SA for Child SAs, RFC 7296 §1.3.1 and §1.3.3: a further one, or one that replaces another. */
 
@@ -63,7 +64,9 @@ export class ChildExchange implements Exchange {
     return [
       ...(old === undefined
         ? []
-        : [notify(NotifyType.REKEY_SA, undefined, { protocol: ProtocolId.ESP, spi: spiBytes(old.inbound.spi) })]),
+        : [
+            notify(NotifyType.REKEY_SA, undefined, { protocol: protocolOf(old.suite), spi: spiBytes(old.inbound.spi) }),
+          ]),
       proposals!,
       { type: 'Nonce', data: this.#nonce },
       ...(this.#keyExchange === undefined

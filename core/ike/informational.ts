@@ -4,6 +4,7 @@ import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { findNotify } from './notify.ts'
+import { protocolOf } from './selection.ts'
 
 /** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
 
@@ -67,7 +68,7 @@ export class DeleteChild implements Exchange {
     if (!sa.children.has(this.child.id)) return undefined
     this.child.deleteSent = true
     if (this.child.state !== 'replaced') this.child.state = 'deleting'
-    return [{ type: 'D', protocol: ProtocolId.ESP, spis: [spiBytes(this.child.inbound.spi)] }]
+    return [deletion(this.child)]
   }
 
   response(sa: IkeSa): void {
@@ -90,18 +91,29 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage): Paylo
     sa.endedByPeer = { code: 'OK', why: 'deleted by the peer' }
     return []
   }
-  const own: Uint8Array[] = []
-  for (const spi of deletions.flatMap(d => (d.protocol === ProtocolId.ESP ? d.spis : []))) {
+  const own: ChildSa[] = []
+  for (const { protocol, spi } of deletions.flatMap(d => d.spis.map(spi => ({ protocol: d.protocol, spi })))) {
     const child = childByPeerSpi(sa, spi)
-    if (child === undefined) continue
+    if (child === undefined || protocolOf(child.suite) !== protocol) continue
     sa.children.delete(child.id)
     // the peer deletes what its rekey replaced, or both ends do: what comes late on it is still good for a moment
     const replaced = child.state === 'replaced'
-    if (!child.deleteSent) own.push(spiBytes(child.inbound.spi))
+    if (!child.deleteSent) own.push(child)
     sa.effect(replaced ? { type: 'retire', child } : { type: 'child-down', child, why: 'deleted by the peer' })
   }
-  return own.length === 0 ? [] : [{ type: 'D', protocol: ProtocolId.ESP, spis: own }]
+  // one payload for each protocol, §3.11
+  return [ProtocolId.ESP, ProtocolId.AH].flatMap((protocol): Payload[] => {
+    const spis = own.filter(c => protocolOf(c.suite) === protocol).map(c => spiBytes(c.inbound.spi))
+    return spis.length === 0 ? [] : [{ type: 'D', protocol, spis }]
+  })
 }
+
+/** The payload that deletes a Child SA: it names the SPI this host receives on. */
+export const deletion = ({ suite, inbound }: Pick<ChildSa, 'suite' | 'inbound'>): Payload => ({
+  type: 'D',
+  protocol: protocolOf(suite),
+  spis: [spiBytes(inbound.spi)],
+})
 
 export function spiBytes(spi: number): Uint8Array {
   const bytes = new Uint8Array(4)

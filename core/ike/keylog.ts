@@ -1,3 +1,4 @@
+import { IpProtocol } from '../wire/index.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { DirectionKeys } from './keys.ts'
@@ -27,6 +28,8 @@ export function reportIkeKeys(sa: IkeSa): void {
 }
 
 export function reportChildKeys(sa: IkeSa, { suite, inbound, outbound }: ChildSa): void {
+  // AH hides nothing
+  if (suite.protocol === IpProtocol.AH) return
   const { local, remote } = sa.flow
   const directions = [
     { keys: inbound, src: remote.address, dst: local.address },

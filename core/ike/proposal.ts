@@ -15,8 +15,11 @@ import {
 import { ALGORITHMS, isAead } from './suite.ts'
 
 /** What one side is ready to use: for each transform type some alternatives, best first. */
+/** What a proposal is for. */
+export type ProposalProtocol = 'ike' | 'esp' | 'ah'
+
 export interface ProposalSpec {
-  readonly protocol: 'ike' | 'esp'
+  readonly protocol: ProposalProtocol
   /** In the order of types ENCR, INTEG, PRF, KE, SN; within a type the order of preference. */
   readonly transforms: readonly Transform[]
 }
@@ -31,7 +34,11 @@ const DEFAULTS = {
     'aes256-aes192-aes128-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-ecp521-modp3072-modp4096-modp2048',
   ],
   esp: ['aes256gcm16-aes128gcm16-chacha20poly1305', 'aes256-aes192-aes128-sha256-sha384-sha512'],
+  ah: ['sha256-sha384-sha512'],
 } as const
+
+/** IKE's numbers of what proposals are for, RFC 7296 §3.3.1. */
+export const PROTOCOL_IDS = { ike: ProtocolId.IKE, ah: ProtocolId.AH, esp: ProtocolId.ESP } as const
 
 /** Keyword → the transform it stands for; the first keyword of a transform is the one shown. */
 const KEYWORDS: ReadonlyMap<string, Transform> = new Map(keywords())
@@ -50,12 +57,12 @@ const ORDER: readonly number[] = [
  * alternatives, first preferred.
  *
  * As there, IKE without a PRF takes those of the integrity algorithms, and an AEAD drops the integrity algorithms; ESP is
- * without extended sequence numbers unless it says `esn`.
+ * without extended sequence numbers unless it says `esn`. AH has integrity algorithms only: `sha256-sha512-esn`.
  *
  * @throws UsageError USAGE_PROPOSAL naming what is wrong: an unknown keyword with the nearest known one, a missing or
  *   misplaced algorithm
  */
-export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSpec {
+export function parseProposal(text: string, protocol: ProposalProtocol): ProposalSpec {
   const transforms: Transform[] = []
   for (const word of text.trim().toLowerCase().split('-')) {
     const transform = KEYWORDS.get(word)
@@ -66,7 +73,9 @@ export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSp
   const ids = (type: number) => transforms.filter(t => t.type === type).map(t => t.id)
   const encr = ids(TransformType.ENCR)
   const integ = ids(TransformType.INTEG)
-  if (encr.length === 0) throw fail('an encryption algorithm is missing, such as aes256gcm16')
+  if (protocol === 'ah' && encr.length > 0)
+    throw fail('AH has no encryption; write protocol: esp, or leave the cipher out')
+  if (protocol !== 'ah' && encr.length === 0) throw fail('an encryption algorithm is missing, such as aes256gcm16')
   const aead = encr.some(isAead)
   if (aead && !encr.every(isAead))
     throw fail('ciphers with and without integrity of their own (AEAD) cannot share a proposal; write two')
@@ -74,7 +83,7 @@ export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSp
   if (protocol === 'ike') {
     if (encr.includes(Encr.ENCR_NULL) || encr.includes(Encr.ENCR_NULL_AUTH_AES_GMAC))
       throw fail('IKE cannot go without encryption')
-    if (ids(TransformType.SN).length > 0) throw fail('esn and noesn are for ESP')
+    if (ids(TransformType.SN).length > 0) throw fail('esn and noesn are for ESP and AH')
     if (ids(TransformType.PRF).length === 0)
       for (const id of integ) {
         const { prf } = ALGORITHMS.INTEG[id]!
@@ -95,7 +104,7 @@ export function parseProposal(text: string, protocol: 'ike' | 'esp'): ProposalSp
  * @param texts - proposals, best first; `default` among them stands for the default list, as does an empty array
  * @throws UsageError USAGE_PROPOSAL
  */
-export function parseProposals(texts: readonly string[], protocol: 'ike' | 'esp'): readonly ProposalSpec[] {
+export function parseProposals(texts: readonly string[], protocol: ProposalProtocol): readonly ProposalSpec[] {
   const given = texts.length === 0 ? ['default'] : texts
   return given
     .flatMap(text => (text.trim().toLowerCase() === 'default' ? DEFAULTS[protocol] : [text]))
@@ -146,7 +155,7 @@ export const offerProposals = (
 ): readonly Proposal[] =>
   list.map(({ protocol, transforms }, i) => ({
     number: i + 1,
-    protocol: protocol === 'ike' ? ProtocolId.IKE : ProtocolId.ESP,
+    protocol: PROTOCOL_IDS[protocol],
     spi,
     transforms: withoutKe ? transforms.filter(t => t.type !== TransformType.KE) : transforms,
   }))

@@ -2,6 +2,7 @@ import type { EspSuite } from '../contracts/data-plane.ts'
 import {
   Encr,
   Integ,
+  IpProtocol,
   Ke,
   nameOf,
   type Proposal,
@@ -10,7 +11,7 @@ import {
   type Transform,
   TransformType,
 } from '../wire/index.ts'
-import { type ProposalSpec, showTransform } from './proposal.ts'
+import { PROTOCOL_IDS, type ProposalSpec, showTransform } from './proposal.ts'
 import { type IkeSuite, isAead } from './suite.ts'
 
 export type Selection =
@@ -67,8 +68,7 @@ function matching(
   { protocol, transforms: own }: ProposalSpec,
   { withoutKe = false, preferKe }: SelectionOptions,
 ): readonly Transform[] | string {
-  const wanted = protocol === 'ike' ? ProtocolId.IKE : ProtocolId.ESP
-  if (proposal.protocol !== wanted)
+  if (proposal.protocol !== PROTOCOL_IDS[protocol])
     return `protocol ${nameOf(ProtocolId, proposal.protocol)}, not ${protocol.toUpperCase()}`
   const spiLengths = protocol === 'ike' ? [0, 8] : [4]
   if (!spiLengths.includes(proposal.spi.length)) return `SPI of ${proposal.spi.length} octets`
@@ -113,7 +113,7 @@ export function checkIkeChoice(answer: readonly Proposal[], offered: readonly Pr
   return checked(answer, offered, ikeSuite)
 }
 
-/** The same for ESP. A responder in IKE_AUTH answers without KE because it was offered none. */
+/** The same for ESP and AH. A responder in IKE_AUTH answers without KE because it was offered none. */
 export function checkEspChoice(answer: readonly Proposal[], offered: readonly Proposal[]): Check<EspSuite> {
   return checked(answer, offered, espSuite)
 }
@@ -157,13 +157,18 @@ export function ikeSuite({ transforms }: { readonly transforms: readonly Transfo
   return { ...keyed(encr), prf: prf.id, ...integ, ke: ke.id }
 }
 
-/** The suite of a chosen ESP proposal; undefined when a type is missing. Its KE, if any, is the exchange's concern. */
-export function espSuite({ transforms }: { readonly transforms: readonly Transform[] }): EspSuite | undefined {
+/** The suite of a chosen ESP or AH proposal; undefined when a type is missing. Its KE, if any, is the exchange's concern. */
+export function espSuite({ protocol, transforms }: Pick<Proposal, 'protocol' | 'transforms'>): EspSuite | undefined {
   const find = (type: number) => transforms.find(t => t.type === type)
+  const esn = find(TransformType.SN)?.id === SequenceNumbers.PARTIALLY_TRANSMITTED_64
+  if (protocol === ProtocolId.AH) {
+    const integ = find(TransformType.INTEG)?.id ?? Integ.NONE
+    return integ === Integ.NONE ? undefined : { protocol: IpProtocol.AH, encr: Encr.ENCR_NULL, integ, esn }
+  }
   const encr = find(TransformType.ENCR)
   const integ = encr && integrity(encr, find(TransformType.INTEG))
   if (encr === undefined || integ === undefined) return undefined
-  return { ...keyed(encr), ...integ, esn: find(TransformType.SN)?.id === SequenceNumbers.PARTIALLY_TRANSMITTED_64 }
+  return { ...keyed(encr), ...integ, esn }
 }
 
 const keyed = ({ id, keyBits }: Transform) => ({ encr: id, ...(keyBits !== undefined && { keyBits }) })
@@ -206,11 +211,17 @@ export const suiteProposal = ({ encr, keyBits, prf, integ, ke }: IkeSuite): Prop
 export const suiteFits = (suite: IkeSuite, list: readonly ProposalSpec[]): boolean =>
   list.some(({ transforms }) => suiteProposal(suite).transforms.every(t => transforms.some(own => equal(t, own))))
 
-/** The same for ESP, without a key exchange. */
-export const espProposal = ({ encr, keyBits, integ, esn }: EspSuite): ProposalSpec => ({
-  protocol: 'esp',
+/** IKE's number of the protocol a Child SA has. */
+export const protocolOf = ({ protocol }: EspSuite): number =>
+  protocol === IpProtocol.AH ? ProtocolId.AH : ProtocolId.ESP
+
+/** The same for ESP and AH, without a key exchange. */
+export const espProposal = ({ protocol, encr, keyBits, integ, esn }: EspSuite): ProposalSpec => ({
+  protocol: protocol === IpProtocol.AH ? 'ah' : 'esp',
   transforms: [
-    { type: TransformType.ENCR, id: encr, ...(keyBits !== undefined && { keyBits }) },
+    ...(protocol === IpProtocol.AH
+      ? []
+      : [{ type: TransformType.ENCR, id: encr, ...(keyBits !== undefined && { keyBits }) }]),
     ...(integ === undefined ? [] : [{ type: TransformType.INTEG, id: integ }]),
     ...(esn ? [{ type: TransformType.SN, id: SequenceNumbers.PARTIALLY_TRANSMITTED_64 }] : []),
   ],

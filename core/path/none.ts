@@ -17,12 +17,18 @@ export const none: EncapStrategy = {
     return { usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } }
   },
   ikeFlow: (current: Flow): Flow => current,
-  espFlow: (ike: Flow, locals: readonly LocalEndpoint[]): Flow | undefined => {
-    const { address } = ike.local
-    const raw = locals.some(l => l.protocol === ESP && l.role === 'raw' && l.address === address)
-    if (!raw) return undefined
-    return { protocol: ESP, local: { address, port: 0 }, remote: { address: ike.remote.address, port: 0 } }
-  },
+  espFlow: (ike: Flow, locals: readonly LocalEndpoint[]): Flow | undefined => rawFlow(ESP, ike, locals),
+}
+
+/** ESP or AH between two addresses; undefined when no local endpoint carries it. */
+export function rawFlow(
+  protocol: 50 | 51,
+  { local: { address }, remote }: Pick<Flow, 'local' | 'remote'>,
+  locals: readonly LocalEndpoint[],
+): Flow | undefined {
+  const raw = locals.some(l => l.protocol === protocol && l.role === 'raw' && l.address === address)
+  if (!raw) return undefined
+  return { protocol, local: { address, port: 0 }, remote: { address: remote.address, port: 0 } }
 }
 
 const obstacles = [

@@ -2,6 +2,7 @@ import type { Facts } from '../contracts/facts.ts'
 import type { JudgedPlan } from '../contracts/natweave.ts'
 import type { RuleSettings } from '../contracts/settings.ts'
 import { type Cost, type Plan, type Problem, SLOTS, type Strategy } from '../contracts/strategy.ts'
+import { refusedByAh } from './ah.ts'
 import { problemsShown } from './problems.ts'
 import { applyRules, rulesFor } from './rules.ts'
 
@@ -11,6 +12,10 @@ export interface Wanted {
   readonly encapsulation: 'auto' | 'force' | 'never'
   /** A mode strategy's name, or `auto`. */
   readonly mode: string
+  /** Absent: esp. */
+  readonly protocol?: 'esp' | 'ah'
+  /** What speaks against every plan, where something does. */
+  readonly obstacle?: string | undefined
   /** Slots that are decided already, by the IKE SA that stands; other strategies for them are not judged. */
   readonly fixed?: Partial<Plan>
 }
@@ -58,17 +63,20 @@ function judge(
   facts: Facts,
   rules: readonly RuleSettings[],
   strategies: readonly Strategy[],
-  { peer, encapsulation, mode }: Wanted,
+  { peer, encapsulation, mode, protocol, obstacle }: Wanted,
   shown: readonly Problem[],
 ): Judged {
   const parts = SLOTS.map(slot => strategies.find(s => s.slot === slot && s.name === plan[slot])!)
-  const against: string[] = []
+  const against: string[] = obstacle === undefined ? [] : [obstacle]
   const aside: string[] = []
   if (encapsulation === 'force' && plan.encap === 'none') against.push(`peers.${peer}.encapsulation is force`)
   if (encapsulation === 'never' && plan.encap !== 'none') against.push(`peers.${peer}.encapsulation is never`)
   if (mode !== 'auto' && plan.mode !== mode) against.push(`the configuration asks for mode ${mode}`)
+  if (protocol === 'ah') against.push(...refusedByAh(plan))
   let cost: Cost | undefined = { octets: 0, roundTrips: 0, trusts: [] }
   for (const part of parts) {
+    // what an encapsulation says of itself is about ESP
+    if (protocol === 'ah' && part.slot === 'encap') continue
     const assessment = part.assess(facts, plan)
     if (!assessment.usable) {
       cost = undefined
