@@ -84,10 +84,12 @@ const bound = ({ origin, message }: { readonly origin: string; readonly message:
 function show(value: unknown, path: readonly PropertyKey[]): string {
   if (Array.isArray(value)) return 'a list'
   if (isMap(value)) return 'a mapping'
-  if (path.includes('psk') || path.includes('options')) return KINDS[typeof value] ?? typeof value
+  if (SECRET.some(key => path.includes(key))) return KINDS[typeof value] ?? typeof value
   const text = JSON.stringify(value) ?? String(value)
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }
+
+const SECRET = ['psk', 'options', 'encryption', 'integrity'] as const
 
 const isMap = (value: unknown): value is Readonly<Record<PropertyKey, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

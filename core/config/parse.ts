@@ -1,6 +1,8 @@
-import type { ChildSettings, PeerSettings, Settings } from '../contracts/settings.ts'
+import type { ChildSettings, ManualSettings, PeerSettings, Settings } from '../contracts/settings.ts'
 import { ConfigError } from '../errors.ts'
+import { parseProposals } from '../ike/proposal.ts'
 import { explain, unknownName } from './explain.ts'
+import { resolveManual } from './manual.ts'
 import {
   type ConfigInput,
   defaultIdentity,
@@ -62,7 +64,17 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
   const given = value ?? {}
   const result = schema.safeParse(given)
   const problems = result.success ? [] : result.error.issues.flatMap(issue => explain(issue, given))
-  problems.push(...references(soundParts.parse(given)))
+  const sound = soundParts.parse(given)
+  problems.push(...references(sound))
+  const manual: Record<string, ManualSettings> = {}
+  for (const [name, parsed] of Object.entries(sound.manual)) {
+    if (parsed === undefined) continue
+    const settings = resolveManual(name, parsed, {
+      octets: (secret, fail) => resolveSecret(secret, sources, fail),
+      fail: (at, problem) => problems.push(new ConfigError(`manual.${name}${at === '' ? '' : `.${at}`}`, problem)),
+    })
+    if (settings !== undefined) manual[name] = settings
+  }
   const secrets = new Map<string, Uint8Array>()
   for (const [name, peer] of Object.entries(soundSecrets.parse(given).peers))
     if (peer !== undefined)
@@ -71,7 +83,7 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
         resolveSecret(peer.psk, sources, problem => problems.push(new ConfigError(`peers.${name}.psk`, problem))),
       )
   if (!result.success || problems.length > 0) throw new ConfigErrors(problems)
-  return resolve(result.data, secrets)
+  return resolve(result.data, secrets, manual)
 }
 
 /** What the parts of a configuration demand of each other. */
@@ -90,6 +102,11 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
       fail(`${at}.pool`, unknownName('pool', peer.pool, Object.keys(pools)))
     if (Object.keys(peer.children).length === 0)
       fail(`${at}.children`, 'a peer needs at least one child, such as lan: { remote: [10.3.0.0/24] }')
+    for (const [childName, child] of Object.entries(peer.children))
+      for (const [i, text] of child.proposals.entries()) {
+        const problem = proposalProblem(text, child.protocol)
+        if (problem !== undefined) fail(`${at}.children.${childName}.proposals[${i}]`, problem)
+      }
     if (peer.remote !== undefined) continue
     if (peer.start === 'connect') fail(`${at}.start`, 'connect needs `remote`, the address to call')
     if (peer.remoteId === undefined)
@@ -104,13 +121,28 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
   return problems
 }
 
-function resolve(config: ParsedConfig, secrets: ReadonlyMap<string, Uint8Array>): Config {
-  const { peers, pools, policy, ike } = config
+/** Why a proposal is none of this protocol; undefined when it is. */
+function proposalProblem(text: string, protocol: 'esp' | 'ah'): string | undefined {
+  try {
+    parseProposals([text], protocol)
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+function resolve(
+  config: ParsedConfig,
+  secrets: ReadonlyMap<string, Uint8Array>,
+  manual: Readonly<Record<string, ManualSettings>>,
+): Config {
+  const { peers, pools, policy, ike, guard } = config
   const settings: Settings = {
     peers: Object.fromEntries(Object.keys(peers).map(name => [name, resolvePeer(name, config, secrets.get(name)!)])),
     pools: Object.fromEntries(
       Object.entries(pools).map(([name, { addresses, dns }]) => [name, { name, prefix: addresses, dns }]),
     ),
+    ...(Object.keys(manual).length > 0 && { manual }),
     policy: { rules: policy.rules.map((rule, i) => ({ at: `policy.rules[${i}]`, ...rule })) },
     ike: {
       retransmitMs: ike.retransmit.timeout,
@@ -120,6 +152,7 @@ function resolve(config: ParsedConfig, secrets: ReadonlyMap<string, Uint8Array>)
       halfOpenLimit: ike.halfOpenLimit,
       halfOpenTimeoutMs: ike.halfOpenTimeout,
     },
+    guard: { failures: guard.failures, windowMs: guard.window, pauseMs: guard.pause },
   }
   return {
     settings,
@@ -131,7 +164,10 @@ function resolve(config: ParsedConfig, secrets: ReadonlyMap<string, Uint8Array>)
     listen: config.listen,
     device: config.device,
     log: config.log,
-    inlineSecrets: Object.values(peers).some(({ psk }) => inline(psk)),
+    inlineSecrets: [
+      ...Object.values(peers).map(({ psk }) => psk),
+      ...Object.values(config.manual).flatMap(sa => [sa.in, sa.out].flatMap(d => [d.encryption, d.integrity])),
+    ].some(secret => secret !== undefined && inline(secret)),
   }
 }
 
@@ -152,6 +188,7 @@ function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Arr
     requestAddresses: peer.addresses.map(family => (family === 'ipv4' ? 4 : 6)),
     pool: peer.pool,
     encapsulation: peer.encapsulation,
+    mobike: peer.mobike,
     start: peer.start,
     reconnect: peer.reconnect,
     dpdMs: peer.dpd,

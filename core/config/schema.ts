@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { DEFAULT_GUARD } from '../contracts/settings.ts'
 import { parseProposal } from '../ike/proposal.ts'
 import {
   address,
@@ -32,11 +33,21 @@ const amount = (error: string) => z.union([z.string(), z.number().nonnegative(er
 const time = word(amount(DURATION), duration)
 const octets = word(amount(SIZE), size)
 
-const proposal = (protocol: 'ike' | 'esp') =>
-  word(text, value => {
-    if (value !== 'default') parseProposal(value, protocol)
-    return value
-  })
+const ikeProposal = word(text, value => {
+  if (value !== 'default') parseProposal(value, 'ike')
+  return value
+})
+
+/** Of ESP or AH: which of the two is right is known only beside `protocol`. */
+function childProposal(value: string): string {
+  if (value === 'default') return value
+  try {
+    parseProposal(value, 'ah')
+  } catch {
+    parseProposal(value, 'esp')
+  }
+  return value
+}
 
 const NAME = /^[a-z0-9][a-z0-9_.-]*$/i
 const name = z.string().regex(NAME, 'a name of letters, digits, dot, dash and underscore is wanted')
@@ -61,7 +72,12 @@ const child = z.strictObject({
   local: selectors.describe('What this side protects; dynamic is its virtual or outer address'),
   remote: selectors.describe('What the peer protects'),
   mode: text.default('auto').describe('tunnel, transport, the name of a mode plugin, or auto'),
-  proposals: z.array(proposal('esp')).default([]).describe('ESP proposals, best first: aes128gcm16-x25519'),
+  protocol: z.enum(['esp', 'ah']).default('esp').describe('ah authenticates without encryption and passes no NAT'),
+  proposals: z
+    .array(word(text, childProposal))
+    .default([])
+    .describe('ESP proposals, best first: aes128gcm16-x25519; for ah: sha256-x25519'),
+  ahAlign: z.literal([4, 8]).default(4).describe('Padding of AH over IPv4; Linux wants 8 where its SA lacks align4'),
   rekey: time.default(3_600_000).describe('Rekey after this time; 0 for never'),
   life: time.default(0).describe('Hard limit of the lifetime; 0 for a tenth more than rekey'),
   rekeyBytes: octets.optional().describe('Rekey after this many octets'),
@@ -77,7 +93,7 @@ const peer = z.strictObject({
   localId: word(text, ownIdentity).optional(),
   remoteId: word(text, identityPattern).optional().describe('Who the peer must prove to be; * in it matches anything'),
   psk: secret,
-  proposals: z.array(proposal('ike')).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
+  proposals: z.array(ikeProposal).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
   children: z.record(name, child).default({}),
   addresses: z
     .array(z.enum(['ipv4', 'ipv6']))
@@ -85,6 +101,7 @@ const peer = z.strictObject({
     .describe('Families of virtual addresses to ask the peer for'),
   pool: text.optional().describe('Pool to give the peer a virtual address from'),
   encapsulation: z.enum(['auto', 'force', 'never']).default('auto'),
+  mobike: z.boolean().default(true).describe('Keep the tunnel when outer addresses change, RFC 4555'),
   start: z.enum(['connect', 'wait']).default('wait'),
   reconnect: z.boolean().default(true),
   dpd: time
@@ -96,6 +113,26 @@ const peer = z.strictObject({
     .enum(['replace', 'keep'])
     .default('replace')
     .describe('What to do with an older IKE SA of the same identity'),
+})
+
+const direction = z.strictObject({
+  spi: z.number().int().min(256).max(0xffff_ffff).describe('As ip xfrm has it: 0x1001'),
+  encryption: secret.optional().describe('Key of the cipher'),
+  integrity: secret.optional().describe('Key of the integrity algorithm'),
+})
+
+const manual = z.strictObject({
+  local: word(text, address).describe('Outer address of this host'),
+  remote: word(text, address).describe('Outer address of the other end'),
+  protocol: z.enum(['esp', 'ah']).default('esp'),
+  mode: text.default('tunnel').describe('tunnel, transport, or the name of a mode plugin'),
+  algorithms: text.describe('One of each kind: aes256-sha256, null-sha256; for ah: sha256'),
+  in: direction.describe('What the other end sends with'),
+  out: direction.describe('What this host sends with'),
+  selectors: z.strictObject({ local: selectors, remote: selectors }).prefault({}),
+  encapsulation: text.default('none').describe('none: there is no UDP encapsulation without IKE'),
+  replayWindow: z.number().int().min(0).max(65_536).default(0),
+  ahAlign: z.literal([4, 8]).default(4),
 })
 
 const pool = z.strictObject({
@@ -152,6 +189,7 @@ export const schema = z.strictObject({
   plugins: z.array(plugin).optional().describe('What to load, in this order, in place of the usual set'),
   pools: z.record(name, pool).default({}),
   peers: z.record(name, peer).default({}),
+  manual: z.record(name, manual).default({}).describe('Static SAs with keys of their own, for labs'),
   policy: z.strictObject({ rules: z.array(rule).default([]) }).prefault({}),
   ike: z
     .strictObject({
@@ -165,6 +203,18 @@ export const schema = z.strictObject({
       cookieThreshold: z.number().int().min(0).default(32).describe('Half-open SAs above which a COOKIE is demanded'),
       halfOpenLimit: z.number().int().min(1).default(1_000),
       halfOpenTimeout: time.default(30_000),
+    })
+    .prefault({}),
+  guard: z
+    .strictObject({
+      failures: z
+        .number()
+        .int()
+        .min(0)
+        .default(DEFAULT_GUARD.failures)
+        .describe('Failed integrity checks on a Child SA that have it rekeyed to a new SPI; 0 for never'),
+      window: time.default(DEFAULT_GUARD.windowMs).describe('… within this time'),
+      pause: time.default(DEFAULT_GUARD.pauseMs).describe('… but not again before this time is over'),
     })
     .prefault({}),
   log: z
@@ -181,9 +231,10 @@ export const soundParts = z
     local: schema.shape.local.catch({}),
     pools: z.record(text, z.unknown()).catch({}),
     peers: z.record(text, peer.optional().catch(undefined)).catch({}),
+    manual: z.record(text, manual.optional().catch(undefined)).catch({}),
     policy: z.object({ rules: z.array(rule.optional().catch(undefined)).catch([]) }).catch({ rules: [] }),
   })
-  .catch({ local: {}, pools: {}, peers: {}, policy: { rules: [] } })
+  .catch({ local: {}, pools: {}, peers: {}, manual: {}, policy: { rules: [] } })
 /** The same of the secrets alone: a peer's may be right where the peer is not. */
 export const soundSecrets = z
   .object({ peers: z.record(text, z.object({ psk: secret }).optional().catch(undefined)).catch({}) })

@@ -96,11 +96,17 @@ async function detach(flags: UpFlags, out: Output): Promise<number> {
   const args = process.argv.slice(1).filter(arg => arg !== '--detach')
   const child = spawn(process.execPath, [...process.execArgv, ...args], { detached: true, stdio: ['ignore', log, log] })
   closeSync(log)
-  const ended = new Promise<number>(resolve => child.once('exit', code => resolve(code ?? Exit.FAILURE)))
-  const code = await Promise.race([ended, answering(socket)])
-  if (code !== undefined) {
+  let over = false
+  const ended = new Promise<number>(resolve =>
+    child.once('exit', code => {
+      over = true
+      resolve(code ?? Exit.FAILURE)
+    }),
+  )
+  await Promise.race([ended, answering(socket, () => over)])
+  if (over) {
     out.complain(readFileSync(logFile, 'utf8').trim())
-    return code
+    return ended
   }
   child.unref()
   if (flags.json) out.json({ pid: child.pid, socket, log: logFile, config: config.file })
@@ -108,17 +114,15 @@ async function detach(flags: UpFlags, out: Output): Promise<number> {
   return Exit.OK
 }
 
-/** Resolves when the instance on the socket is up; not at all when it never will be. */
-async function answering(socket: string): Promise<undefined> {
-  for (;;) {
-    if (await isRunning(socket)) {
-      try {
-        await ask(socket, 'ready', [])
-        return
-      } catch {
-        // it gave up: its exit code says why
-      }
+/** Resolves when the instance on the socket is up, or will never be. */
+async function answering(socket: string, over: () => boolean): Promise<undefined> {
+  for (; !over(); await sleep(50)) {
+    if (!(await isRunning(socket))) continue
+    try {
+      await ask(socket, 'ready', [])
+      return
+    } catch {
+      // it gave up: its exit code says why
     }
-    await sleep(50)
   }
 }

@@ -84,6 +84,7 @@ test('a full configuration becomes settings with exact types', () => {
     rekeyMs: 14_400_000,
     keepaliveMs: 20_000,
     unique: 'keep',
+    mobike: true,
   })
   expect(config.settings.pools).toEqual({
     rw: { name: 'rw', prefix: { address: '10.9.0.0', bits: 24 }, dns: ['10.3.0.53'] },
