@@ -141,6 +141,18 @@ export class VirtualInternet {
     }
   }
 
+  /** Lets time pass until the promise has settled. @throws what it throws, NatweaveError TESTING_NOT_REACHED */
+  async complete<T>(promise: Promise<T>, { within = 120_000 }: { readonly within?: number } = {}): Promise<T> {
+    let settled = false
+    const watched = promise.finally(() => {
+      settled = true
+    })
+    // the rejection is the caller's; without this it would count as unhandled while time passes
+    watched.catch(() => {})
+    await this.until(() => settled, { within })
+    return watched
+  }
+
   #add<T extends Host>(host: T): T {
     if (this.#hosts.has(host.name)) throw new NatweaveError('TESTING_NAME', `there are two hosts named ${host.name}`)
     this.#hosts.set(host.name, host)

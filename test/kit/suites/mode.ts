@@ -80,13 +80,21 @@ export function checkMode(
       for (const inner of samples(context)) {
         const packet = loaded(inner)
         const buffer = packet.bytes
-        same(sender.encode(packet), undefined, 'what became of an ordinary packet')
+        same(
+          quiet('encode', () => sender.encode(packet)),
+          undefined,
+          'what became of an ordinary packet',
+        )
         check(packet.bytes === buffer, 'encode to work in the buffer it was given')
         check(packet.start >= 0 && packet.end <= HEADROOM + inner.length + TAILROOM, 'encode to stay within its room')
         const { saves } = sender
         if (saves !== undefined)
           check(packet.end - packet.start <= inner.length - saves, `encode to save ${saves} octets as it says`)
-        same(receiver.decode(packet, flow), undefined, 'what became of it at the other end')
+        same(
+          quiet('decode', () => receiver.decode(packet, flow)),
+          undefined,
+          'what became of it at the other end',
+        )
         check(packet.bytes === buffer && packet.start >= 0, 'decode to stay within its room')
         alike(octets(packet).slice(), inner)
       }
