@@ -27,6 +27,9 @@ export function deviceState(engine: Engine, mtu: number): DeviceState {
       for (const child of sa.children.values()) for (const [key, route] of routesOf(child)) routes.set(key, route)
     }
   }
+  for (const { local, remote } of engine.manual.installed)
+    for (const selector of remote)
+      for (const [key, route] of routesTo(selector, sourceFor(local, selector))) routes.set(key, route)
   const bypassPorts = [...new Set(engine.locals().flatMap(l => (l.protocol === 17 ? [l.port] : [])))]
   return { addresses, routes: [...routes.values()], mtu, dns, bypassPorts }
 }

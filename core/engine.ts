@@ -26,6 +26,7 @@ import { Responder } from './ike/responder.ts'
 import { espProposal, suiteProposal } from './ike/selection.ts'
 import { fromSettings } from './ike/selectors.ts'
 import { PortablePlane } from './ipsec/portable-plane.ts'
+import { ManualSas } from './manual.ts'
 import { Peer } from './peer.ts'
 import { SaTable } from './sa-table.ts'
 import {
@@ -78,11 +79,14 @@ export class Engine {
   readonly #outlet: EngineOutlet
   readonly #responder: Responder
   readonly #sas = new SaTable()
+  /** Static SAs of the configuration. */
+  readonly manual: ManualSas
   readonly #children: Children
   readonly #packet = newPacket()
   /** The packet that asked for a Child SA, sent when that stands; one for each child at most. */
   readonly #kept = new Map<string, Uint8Array>()
   #now = 0
+  #started = false
 
   constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
@@ -97,8 +101,13 @@ export class Engine {
     this.#children = new Children([...planes, this.portable])
     this.#host = new Host(options, {
       counters: child => this.#children.counters(child),
-      spiInUse: spi => this.#children.spiInUse(spi),
+      spiInUse: spi => this.#children.spiInUse(spi) || this.manual.spiInUse(spi),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
+    })
+    this.manual = new ManualSas(settings.manual ?? {}, {
+      plane: this.portable,
+      mode: name => this.#host.mode(name),
+      locals: () => this.#host.locals(),
     })
     this.#responder = new Responder(this.#host, ikev2)
     for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
@@ -126,10 +135,14 @@ export class Engine {
 
   setLocals(locals: readonly LocalEndpoint[]): void {
     this.#host.setLocals(locals)
+    if (this.#started) this.#installManual(this.#now)
   }
 
-  /** Puts the policies of children that wait for traffic in place. */
-  start(_now: number): void {
+  /** Puts static SAs in place, and the policies of children that wait for traffic. */
+  start(now: number): void {
+    this.#now = now
+    this.#started = true
+    this.#installManual(now)
     for (const { settings } of this.peersByName.values())
       for (const child of Object.values(settings.children))
         if (child.start === 'trap') {
@@ -138,6 +151,11 @@ export class Engine {
           if (remote.length > 0) this.portable.trap(settings.name, child.name, local, remote)
         }
     this.#outlet.deviceChanged()
+  }
+
+  /** Static SAs whose address is not there yet are tried again when addresses change. */
+  #installManual(now: number): void {
+    for (const { name, code, why } of this.manual.install(now)) this.event(name, { type: 'failed', code, why }, now)
   }
 
   /** A datagram from the network. Never throws for what is in it. */

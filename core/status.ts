@@ -18,8 +18,10 @@ export function status(
   about: { readonly device: string | undefined; readonly plugins: readonly string[] },
   now: number,
 ): Status {
+  const manual = engine.manual.status(now)
   return {
     peers: [...engine.peersByName.values()].map(peer => peerStatus(engine, peer, now)),
+    ...(manual.length > 0 && { manual }),
     locals: engine.locals().map(showEndpoint),
     device: about.device,
     plugins: about.plugins,

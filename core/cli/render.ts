@@ -1,4 +1,4 @@
-import type { NatweaveEvent, PeerStatus, PlanReport, Status } from '../contracts/natweave.ts'
+import type { ChildStatus, NatweaveEvent, PeerStatus, PlanReport, Status } from '../contracts/natweave.ts'
 import { type Output, table } from './output.ts'
 
 /** Status, plans and events as people read them. */
@@ -6,8 +6,14 @@ import { type Output, table } from './output.ts'
 const STATE_COLOUR = { established: 'green', connecting: 'yellow', closing: 'yellow', idle: 'dim' } as const
 
 export function renderStatus(status: Status, { colours: c }: Output): string[] {
-  if (status.peers.length === 0) return ['no peers are configured']
+  const { manual = [] } = status
+  if (status.peers.length + manual.length === 0) return ['no peers are configured']
   const lines = status.peers.flatMap(peer => renderPeer(peer, c))
+  for (const sa of manual)
+    lines.push(
+      `${c.bold(sa.name)}  manual keys${sa.state === 'installed' ? '' : ', not installed'}`,
+      ...renderChild(sa, c),
+    )
   const drops = Object.entries(status.drops)
   if (drops.length > 0) lines.push('', c.dim(`dropped: ${drops.map(([reason, n]) => `${reason} ${n}`).join(', ')}`))
   return [
@@ -28,31 +34,21 @@ function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
   if (peer.virtualAddresses.length > 0) rows.push(['  ', 'virtual', peer.virtualAddresses.join(', ')])
   if (peer.lastError !== undefined) rows.push(['  ', 'last error', c.red(peer.lastError)])
   lines.push(...table(rows))
-  for (const child of peer.children) {
-    const { packetsIn, octetsIn, packetsOut, octetsOut, drops } = child.counters
-    lines.push(
-      `  ${c.bold(child.name)}  ${child.mode} in ${child.encap}, ${child.suite}  ${c.dim(`${child.spiIn} in, ${child.spiOut} out, ${child.plane} plane`)}`,
-    )
-    lines.push(
-      ...table([
-        ['    ', 'selectors', `${child.local.join(', ')} === ${child.remote.join(', ')}`],
-        ['    ', 'in', `${packetsIn} packets, ${octets(octetsIn)}`],
-        ['    ', 'out', `${packetsOut} packets, ${octets(octetsOut)}`],
-        ...(Object.keys(drops).length === 0
-          ? []
-          : [
-              [
-                '    ',
-                'dropped',
-                Object.entries(drops)
-                  .map(([r, n]) => `${r} ${n}`)
-                  .join(', '),
-              ],
-            ]),
-      ]),
-    )
-  }
-  return lines
+  return [...lines, ...peer.children.flatMap(child => renderChild(child, c))]
+}
+
+function renderChild(child: ChildStatus, c: Output['colours']): string[] {
+  const { packetsIn, octetsIn, packetsOut, octetsOut, drops } = child.counters
+  const dropped = Object.entries(drops).map(([reason, n]) => `${reason} ${n}`)
+  return [
+    `  ${c.bold(child.name)}  ${child.mode} in ${child.encap}, ${child.suite}  ${c.dim(`${child.spiIn} in, ${child.spiOut} out, ${child.plane} plane`)}`,
+    ...table([
+      ['    ', 'selectors', `${child.local.join(', ')} === ${child.remote.join(', ')}`],
+      ['    ', 'in', `${packetsIn} packets, ${octets(octetsIn)}`],
+      ['    ', 'out', `${packetsOut} packets, ${octets(octetsOut)}`],
+      ...(dropped.length === 0 ? [] : [['    ', 'dropped', dropped.join(', ')]]),
+    ]),
+  ]
 }
 
 export function renderPlans(reports: readonly PlanReport[], { colours: c }: Output): string[] {

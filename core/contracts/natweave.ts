@@ -54,6 +54,8 @@ export interface PeerStatus {
   readonly plan: Plan | undefined
   readonly facts: Facts
   readonly virtualAddresses: readonly string[]
+  /** Where MOBIKE was agreed on: other addresses at which the peer says it can be reached. */
+  readonly additionalAddresses?: readonly string[]
   readonly children: readonly ChildStatus[]
   readonly ageMs: number | undefined
   /** Why the last attempt or SA ended, in words. */
@@ -62,6 +64,8 @@ export interface PeerStatus {
 
 export interface Status {
   readonly peers: readonly PeerStatus[]
+  /** Static SAs of the configuration; absent where there are none. `connecting`: they cannot be installed yet. */
+  readonly manual?: readonly ChildStatus[]
   readonly locals: readonly string[]
   readonly device: string | undefined
   readonly plugins: readonly string[]
@@ -97,7 +101,17 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
   | { readonly type: 'child-failed'; readonly child: string; readonly code: string; readonly why: string }
   /** Traffic wants a Child SA that does not exist yet. */
   | { readonly type: 'acquire'; readonly child: string }
-  | { readonly type: 'moved'; readonly remote: string }
+  /** IKE and ESP, or ESP alone, go between other outer addresses now. */
+  | { readonly type: 'moved'; readonly remote: string; readonly local?: string }
+  /** Many packets with the right SPI and a wrong ICV came in a short time; `rekey`: the SA gets a new SPI. */
+  | {
+      readonly type: 'forged-packets'
+      readonly child: string
+      readonly id: string
+      readonly failures: number
+      readonly windowMs: number
+      readonly rekey: boolean
+    }
   /** An established IKE SA ended; `code` OK for an orderly end. */
   | { readonly type: 'down'; readonly code: string; readonly why: string }
   /** The pause after a failure is over: the peer is tried again. */

@@ -1,12 +1,29 @@
-import type { Prefix } from './net.ts'
+import type { EspSuite } from './data-plane.ts'
+import type { Address, Prefix } from './net.ts'
 
 /** The configuration after parsing: exact types, defaults filled in, secrets resolved. Times are milliseconds. */
 export interface Settings {
   readonly peers: Readonly<Record<string, PeerSettings>>
   readonly pools: Readonly<Record<string, PoolSettings>>
   readonly policy: PolicySettings
+  /** Static SAs; absent: none. */
+  readonly manual?: Readonly<Record<string, ManualSettings>>
   readonly ike: IkeSettings
+  /** Absent: `DEFAULT_GUARD`. */
+  readonly guard?: GuardSettings
 }
+
+/**
+ * Against packets with a guessed SPI, which cost an integrity check each: `failures` failed checks on one Child SA within
+ * `windowMs` have it rekeyed to a new SPI, at most once in `pauseMs`. 0 failures: never.
+ */
+export interface GuardSettings {
+  readonly failures: number
+  readonly windowMs: number
+  readonly pauseMs: number
+}
+
+export const DEFAULT_GUARD: GuardSettings = { failures: 100, windowMs: 10_000, pauseMs: 60_000 }
 
 /** Limits and timers of IKE that hold for all peers. */
 export interface IkeSettings {
@@ -46,6 +63,8 @@ export interface PeerSettings {
   /** Pool to assign addresses to the peer from. */
   readonly pool: string | undefined
   readonly encapsulation: 'auto' | 'force' | 'never'
+  /** Offer and accept MOBIKE, RFC 4555. */
+  readonly mobike: boolean
   /** What to do at start: connect now, or wait for `connect` or the peer. */
   readonly start: 'connect' | 'wait'
   /** Connect again after the peer was lost, with back-off. */
@@ -79,6 +98,33 @@ export interface ChildSettings {
   readonly replayWindow: number
   /** What to do at start, once the IKE SA stands: negotiate with it, or on first traffic. */
   readonly start: 'connect' | 'trap'
+}
+
+/** Keys of one direction, in full. */
+export interface ManualKeys {
+  readonly spi: number
+  /** Empty for AH and NULL. */
+  readonly encr: Uint8Array
+  readonly integ: Uint8Array
+}
+
+/** One SA of each direction with keys from the configuration, between two outer addresses. */
+export interface ManualSettings {
+  readonly name: string
+  readonly local: Address
+  readonly remote: Address
+  /** A mode strategy's name. */
+  readonly mode: string
+  /** Without AEADs and counter modes: nonces would repeat under the same key, RFC 8221 §3. */
+  readonly suite: EspSuite
+  readonly inbound: ManualKeys
+  readonly outbound: ManualKeys
+  /** `dynamic` stands for the outer address of that side. */
+  readonly localTs: readonly SelectorSettings[]
+  readonly remoteTs: readonly SelectorSettings[]
+  /** 0: no protection against replay, since numbers start anew where keys do not. */
+  readonly replayWindow: number
+  readonly ahAlign: 4 | 8
 }
 
 export interface SelectorSettings {
