@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ConfigErrors, parseConfig } from '../../../core/config/index.ts'
+import { ConfigErrors, configSchema, parseConfig } from '../../../core/config/index.ts'
 import { ConfigError } from '../../../core/errors.ts'
 
 /** Every message in full: they are what a user sees of this folder. */
@@ -18,8 +18,12 @@ const rules = (value: unknown) => ({ ...peer({}), policy: { rules: value } })
 const caller = (change: object) => ({ ...sound, remote: undefined, ...change })
 
 const SECRET = 'a secret is wanted: text, { env: NAME }, { file: PATH }, { hex: … } or { base64: … }'
-const PEER_KEYS =
-  'remote, localId, remoteId, psk, proposals, children, addresses, pool, encapsulation, start, reconnect, dpd, rekey, keepalive, unique'
+const keysOf = (node: unknown): string[] => Object.keys((node as { properties: object }).properties)
+const { properties } = configSchema() as { properties: { peers: { additionalProperties: unknown } } }
+const PEER_KEYS = keysOf(properties.peers.additionalProperties).join(', ')
+const TOP_KEYS = Object.keys(properties)
+  .filter(key => key !== '$schema')
+  .join(', ')
 const HOST = 'a host name or address is wanted, with :port where that is not 500'
 const DURATION = 'a duration such as 30s, 5m, 4h or 500ms is wanted'
 const PREFIX = 'an address or prefix such as 10.9.0.0/24 is wanted'
@@ -29,10 +33,7 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
   // shape
   ['peers', 'a mapping is wanted, found "peers"'],
   [[1], 'a mapping is wanted, found a list'],
-  [
-    { peer: {} },
-    'peer: unknown key; allowed: local, listen, device, plugins, pools, peers, policy, ike, log; did you mean "peers"?',
-  ],
+  [{ peer: {} }, `peer: unknown key; allowed: ${TOP_KEYS}; did you mean "peers"?`],
   [{ peers: [{ psk: 'not for your eyes' }] }, 'peers: a mapping is wanted, found a list'],
   [{ peers: { moon: null } }, 'peers.moon: a mapping is wanted, found null'],
   [
