@@ -1,4 +1,5 @@
 import type { Plugin } from '../core/contracts/plugin.ts'
+import { beet } from './beet/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
@@ -14,7 +15,7 @@ export interface DefaultsOptions {
 
 /**
  * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, NAT traversal by UDP encapsulation.
+ * state in memory, UDP encapsulation and BEET mode.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
@@ -25,6 +26,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   ...(options.tun === false ? [] : [tun(options.tun)]),
   memory(),
   udpEncap(),
+  beet(),
 ]
 
-export { memory, noble, nodeCrypto, tun, udp, udpEncap }
+export { beet, memory, noble, nodeCrypto, tun, udp, udpEncap }

@@ -1,5 +1,6 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
 import { UsageError } from '../errors.ts'
+import { suggestion } from '../nearest.ts'
 import {
   Encr,
   Integ,
@@ -199,20 +200,5 @@ function* keywords(): Generator<[string, Transform]> {
   yield ['esn', { type: TransformType.SN, id: SequenceNumbers.PARTIALLY_TRANSMITTED_64 }]
 }
 
-function unknownKeyword(word: string): UsageError {
-  const known = [...KEYWORDS.keys()]
-  const nearest = known.reduce((best, other) => (distance(word, other) < distance(word, best) ? other : best))
-  return new UsageError('USAGE_PROPOSAL', `unknown algorithm "${word}"; nearest known: ${nearest}`)
-}
-
-/** Levenshtein's. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    row = next
-  }
-  return row[b.length]!
-}
+const unknownKeyword = (word: string): UsageError =>
+  new UsageError('USAGE_PROPOSAL', `unknown algorithm "${word}"${suggestion(word, [...KEYWORDS.keys()])}`)

@@ -48,6 +48,8 @@ export class Beet implements ModeStrategy {
         usable: false,
         why: `the peer did not send strongSwan's vendor ID, so notify ${STRONGSWAN.notify} means nothing to it (strongSwan: send_vendor_id = yes)`,
       }
+    if (knownFact(facts, 'innerPair') === false)
+      return { usable: false, why: 'it carries one pair of addresses, and a side of the Child SA is a network' }
     return {
       usable: true,
       cost: { octets: 0, roundTrips: 0, trusts: [] },

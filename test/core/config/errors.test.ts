@@ -104,7 +104,7 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
   ],
   [
     peer({ proposals: ['aes256gcm16-prfsha256-x25519', 'aes256gmc16-prfsha256-x25519'] }),
-    'peers.moon.proposals[1]: unknown algorithm "aes256gmc16"; nearest known: aes256gcm16, found "aes256gmc16-prfsha256-x25519"',
+    'peers.moon.proposals[1]: unknown algorithm "aes256gmc16"; did you mean "aes256gcm16"?, found "aes256gmc16-prfsha256-x25519"',
   ],
   [
     child({ proposals: ['aes128gcm16-prfsha256'] }),

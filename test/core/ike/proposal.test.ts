@@ -40,8 +40,8 @@ test.each([
 })
 
 test.each([
-  ['ike', 'aes256gmc16-prfsha256-x25519', 'unknown algorithm "aes256gmc16"; nearest known: aes256gcm16'],
-  ['ike', 'aes128-sha265-x25519', 'nearest known: sha256'],
+  ['ike', 'aes256gmc16-prfsha256-x25519', 'unknown algorithm "aes256gmc16"; did you mean "aes256gcm16"?'],
+  ['ike', 'aes128-sha265-x25519', 'did you mean "sha256"?'],
   ['ike', '', 'unknown algorithm ""'],
   ['ike', 'aes128--sha256', 'unknown algorithm ""'],
   ['ike', 'sha256-x25519', 'an encryption algorithm is missing'],

@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest'
+import type { NatweaveError } from '../../../core/errors.ts'
 import { beet } from '../../../plugins/beet/index.ts'
 import { topologies } from '../../kit/index.ts'
 import {
@@ -6,7 +7,6 @@ import {
   clients,
   drive,
   lanOfMoon,
-  lost,
   node,
   ping,
   scenario,
@@ -35,7 +35,7 @@ describe('BEET', () => {
     expect(await ping(net, mars, '10.9.0.1')).toBe(3)
     expect(await transfer(net, alice, '10.3.0.5')).toBe(true)
     for (const { mode, encap, counters } of [a.child('moon'), m.child('clients')])
-      expect({ mode, encap, lost: lost(counters) }).toEqual({ mode: 'beet', encap: 'udp-encap', lost: 0 })
+      expect({ mode, encap, drops: counters.drops }).toEqual({ mode: 'beet', encap: 'udp-encap', drops: {} })
     expect(wire.kinds()).toEqual(['esp-in-udp', 'ike'])
     expect(a.child('moon')).toMatchObject({ local: ['10.9.0.1'], remote: ['10.3.0.5'] })
   })
@@ -75,10 +75,13 @@ describe('BEET', () => {
     const { net, alice, moon } = topologies.nat1({ seed, trace: false })
     const a = await node(net, alice, { plugins, peers: [toMoon({ children: [child({ mode: 'beet' })] })] })
     await node(net, moon, { plugins, peers: [clients({ children: [lanOfMoon({ mode: 'beet' })] })] })
-    await drive(
+    const failure = await drive(
       net,
-      a.natweave.connect('moon').catch(() => {}),
+      a.natweave.connect('moon').catch((error: NatweaveError) => error),
     )
-    expect(a.of('child-failed')[0]?.why).toMatch(/one inner address on each side/)
+    expect(failure).toMatchObject({
+      code: 'PLAN_NONE',
+      message: expect.stringContaining('a side of the Child SA is a network'),
+    })
   })
 })
