@@ -36,7 +36,7 @@ export const ts = (range: string): SelectorSettings => ({
 
 export const fqdn = (value: string): Identity => ({ type: 'fqdn', value })
 
-type ChildWish = Omit<Partial<ChildSettings>, 'localTs' | 'remoteTs'> & {
+export type ChildWish = Omit<Partial<ChildSettings>, 'localTs' | 'remoteTs'> & {
   readonly local?: string[]
   readonly remote?: string[]
 }
@@ -81,6 +81,7 @@ export function peer({ me, them, psk, children = [child()], ...wish }: PeerWish)
     requestAddresses: [],
     pool: undefined,
     encapsulation: 'auto',
+    mobike: false,
     start: 'wait',
     reconnect: false,
     dpdMs: 0,
@@ -108,11 +109,12 @@ export interface Wish {
   readonly pools?: Readonly<Record<string, string>>
   readonly rules?: readonly RuleSettings[]
   readonly ike?: Partial<IkeSettings>
+  readonly manual?: Settings['manual']
   /** Beside those every scenario has. */
   readonly plugins?: readonly Plugin[]
 }
 
-export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {} }: Wish): Settings {
+export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {}, manual }: Wish): Settings {
   const pool = ([name, prefix]: [string, string]): [string, PoolSettings] => [
     name,
     { name, prefix: parsePrefix(prefix)!, dns: [] },
@@ -121,6 +123,7 @@ export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = []
     peers: Object.fromEntries(peers.map(p => [p.name, p])),
     pools: Object.fromEntries(Object.entries(pools).map(pool)),
     policy: { rules },
+    ...(manual !== undefined && { manual }),
     ike: {
       retransmitMs: 500,
       retransmitBase: 1.8,
