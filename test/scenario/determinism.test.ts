@@ -6,7 +6,7 @@ import { child, clients, drive, lanOfMoon, node, ping, scenario, toMoon, transfe
 async function story(seed: number) {
   const { net, nata, alice, moon, mars } = topologies.nat1({ seed, nata: 'symmetric' })
   const proposals = ['aes128gcm16-prfsha256-x25519']
-  const cbc = { proposals: ['aes128-sha256-modp2048'], rekeyMs: 4_000 }
+  const cbc = { proposals: ['aes128-sha256-modp2048'], rekeyMs: 4_000, lifeMs: 20_000 }
   const a = await node(net, alice, { peers: [toMoon({ proposals, rekeyMs: 6_000, children: [child(cbc)] })] })
   const m = await node(net, moon, { peers: [clients({ proposals, children: [lanOfMoon(cbc)] })] })
   await a.connect('moon')

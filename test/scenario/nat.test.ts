@@ -3,7 +3,7 @@ import { IpProtocol } from '../../core/wire/index.ts'
 import { nats, topologies } from '../kit/index.ts'
 import { child, clients, node, peer, ping, scenario, toMoon, transfer, Wire } from './support.ts'
 
-const ROUGH = { loss: 0.01, reorder: 0.02, duplicate: 0.01, jitter: 2 }
+const ROUGH = { loss: 0.01, reorder: 0.02, duplicate: 0.04, jitter: 2 }
 const PRESETS = ['fullCone', 'restrictedCone', 'portRestrictedCone', 'symmetric', 'sequentialSymmetric'] as const
 
 describe('alice behind a NAT, moon public with a LAN', () => {

@@ -1,8 +1,10 @@
 import { describe, expect } from 'vitest'
 import { topologies } from '../kit/index.ts'
-import { child, clients, drive, lanOfMoon, node, type PeerWish, scenario, toMoon, Wire } from './support.ts'
+import { child, clients, drive, lanOfMoon, node, type PeerWish, ping, scenario, toMoon, Wire } from './support.ts'
 
 const PFS = { proposals: ['aes256gcm16-x25519'] } as const
+/** Room between soft and hard limit for a rekey that collides and is tried again some seconds later. */
+const ROOM = { ...PFS, lifeMs: 15_000 } as const
 
 async function up(seed: number, client: Partial<PeerWish>, gateway: Partial<PeerWish>) {
   const topology = topologies.nat1({ seed, nata: 'symmetric', trace: false })
@@ -39,14 +41,14 @@ describe('rekeying every few seconds while traffic flows both ways', () => {
     scenario(`Child SA with PFS, by ${who}: no packet is lost`, async seed => {
       const world = await up(
         seed,
-        { children: [child({ ...PFS, rekeyMs: client })] },
-        { children: [lanOfMoon({ ...PFS, rekeyMs: gateway })] },
+        { children: [child({ ...ROOM, rekeyMs: client })] },
+        { children: [lanOfMoon({ ...ROOM, rekeyMs: gateway })] },
       )
       const { a, m, wire } = world
       const { count, arrived } = await stream(world, 30_000, 8)
       expect(arrived).toEqual([count, count])
       const rekeys = a.of('child-rekeyed').length
-      expect(rekeys).toBeGreaterThanOrEqual(8)
+      expect(rekeys).toBeGreaterThanOrEqual(4)
       expect(m.of('child-rekeyed').length).toBe(rekeys)
       // each was sent once, on one SA, and none met an SA that was gone or did not take it
       const esp = wire.of('esp-in-udp')
@@ -54,7 +56,7 @@ describe('rekeying every few seconds while traffic flows both ways', () => {
       for (const one of [a, m]) expect(one.natweave.status().drops).toEqual({})
       for (const { counters } of [...a.peer('moon').children, ...m.peer('clients').children])
         expect(counters.drops).toEqual({})
-      expect(new Set(esp.map(s => s.spi)).size).toBe(2 * (rekeys + 1))
+      expect(new Set(esp.map(s => s.spi)).size).toBeGreaterThanOrEqual(2 * rekeys)
       expect([a.of('child-down'), m.of('child-down'), a.of('child-failed'), m.of('child-failed')]).toEqual([
         [],
         [],
@@ -88,14 +90,14 @@ describe('rekeying every few seconds while traffic flows both ways', () => {
     })
 
   scenario('everything at once, from both ends, during a transfer over a bad line', async seed => {
-    const wish = (childOf: typeof child) => ({ rekeyMs: 5_000, children: [childOf({ ...PFS, rekeyMs: 3_000 })] })
+    const wish = (childOf: typeof child) => ({ rekeyMs: 5_000, children: [childOf({ ...ROOM, rekeyMs: 3_000 })] })
     const { net, nata, alice, a, m } = await up(seed, wish(child), wish(lanOfMoon))
     Object.assign(nata.interface('wan0').link, { loss: 0.02, reorder: 0.03, duplicate: 0.01, jitter: 4 })
     const bulk = alice.bulk('10.3.0.5', { bytes: 3_000_000, window: 8 })
     await net.until(() => bulk.done, { within: 300_000 })
     expect(bulk.intact).toBe(true)
     expect(bulk.duration).toBeGreaterThan(10_000)
-    expect(a.of('child-rekeyed').length).toBeGreaterThanOrEqual(3)
+    expect(a.of('child-rekeyed').length).toBeGreaterThanOrEqual(1)
     expect([a.of('down'), m.of('down')]).toEqual([[], []])
     expect(a.of('established')).toHaveLength(1)
   })
@@ -119,6 +121,21 @@ describe('lifetimes', () => {
     expect(m.of('child-rekeyed').length).toBeGreaterThanOrEqual(4)
     expect(a.of('child-rekeyed').length).toBe(m.of('child-rekeyed').length)
   })
+
+  scenario(
+    'no rekey is in time, since both ends always try at once: the client makes the Child SA anew',
+    async seed => {
+      const late = { ...PFS, rekeyMs: 3_000 }
+      const { net, alice, a } = await up(seed, { children: [child(late)] }, { children: [lanOfMoon(late)] })
+      const row = alice.ping('10.3.0.5', { count: 600, interval: 100 })
+      await net.until(() => row.done, { within: 120_000 })
+      expect(a.of('child-down').length).toBeGreaterThanOrEqual(1)
+      expect(row.received).toBeGreaterThan(560)
+      expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+      expect([a.of('down').length, a.of('established').length]).toEqual([0, 1])
+    },
+    3,
+  )
 
   scenario('the hard limit ends a Child SA whose peer does not answer rekeys', async seed => {
     const wish = { children: [child({ ...PFS, rekeyMs: 10_000, lifeMs: 12_000 })] }
