@@ -8,6 +8,7 @@ import type { JudgedPlan, NatweaveEvent } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet } from './contracts/packet.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
+import { DEFAULT_GUARD } from './contracts/settings.ts'
 import type { Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError, WireError } from './errors.ts'
@@ -25,6 +26,7 @@ import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
 import { espProposal, suiteProposal } from './ike/selection.ts'
 import { fromSettings } from './ike/selectors.ts'
+import { IntegrityWatch } from './integrity-watch.ts'
 import { PortablePlane } from './ipsec/portable-plane.ts'
 import { ManualSas } from './manual.ts'
 import { Peer } from './peer.ts'
@@ -82,6 +84,7 @@ export class Engine {
   /** Static SAs of the configuration. */
   readonly manual: ManualSas
   readonly #children: Children
+  readonly #watch: IntegrityWatch
   readonly #packet = newPacket()
   /** The packet that asked for a Child SA, sent when that stands; one for each child at most. */
   readonly #kept = new Map<string, Uint8Array>()
@@ -92,6 +95,7 @@ export class Engine {
     const { settings, crypto, rng } = options
     this.#settings = settings
     this.#outlet = outlet
+    this.#watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
     const planeOutlet = {
       transmit: (packet: Packet, flow: Flow) => outlet.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
@@ -399,9 +403,11 @@ export class Engine {
       case 'activate':
         return this.#children.activate(effect.child)
       case 'retire':
+        this.#watch.forget(effect.child.id)
         return this.#children.retire(sa, effect.child, now)
       case 'child-down':
         this.#children.remove(effect.child)
+        this.#watch.forget(effect.child.id)
         this.event(
           name,
           { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why },
@@ -467,7 +473,8 @@ export class Engine {
 
   #moved(sa: IkeSa, flow: Flow, now: number): void {
     this.#children.follow(sa, this.#host)
-    if (sa.state === 'established') this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote) }, now)
+    if (sa.state === 'established')
+      this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote), local: showEndpoint(flow.local) }, now)
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
@@ -510,9 +517,20 @@ export class Engine {
         break
       case 'hard-expiry':
         sa.enqueue(new DeleteChild(child, 'its lifetime is over'), now)
+        // no rekey was in time (two that collided, a refusal): what the configuration wants connected is made anew
+        if (this.#peer(sa.peer!).wanted && child.settings.start === 'connect' && child.state !== 'replaced')
+          sa.enqueue(new ChildExchange(child.settings), now)
         break
       case 'peer-moved':
-        sa.move({ protocol: sa.flow.protocol, local: sa.flow.local, remote: event.flow.remote })
+        if (!sa.mobility.enabled)
+          sa.move({ protocol: sa.flow.protocol, local: sa.flow.local, remote: event.flow.remote })
+        else {
+          sa.mobility.espMoved(sa, event.flow)
+          this.#moved(sa, sa.carrying, now)
+        }
+        break
+      case 'forged':
+        this.#forged(sa, child, event.total, now)
         break
       case 'first-inbound':
         // the peer has shown that it has the new SA: now it is safe to send on it
@@ -520,6 +538,17 @@ export class Engine {
         break
     }
     this.#carryOut(sa, now)
+  }
+
+  #forged(sa: IkeSa, child: ChildSa, total: number, now: number): void {
+    const { id, settings } = child
+    const alarm = this.#watch.failed(id, `${sa.peer}/${settings.name}`, total, now)
+    if (alarm === undefined) return
+    const rekey = alarm.rekey && child.state === 'installed'
+    const { windowMs } = this.#settings.guard ?? DEFAULT_GUARD
+    const about = { child: settings.name, id, failures: alarm.failures, windowMs, rekey }
+    this.event(sa.peer!, { type: 'forged-packets', ...about }, now)
+    if (rekey) sa.enqueue(new ChildExchange(settings, child), now)
   }
 
   /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */
