@@ -273,7 +273,8 @@ export class UdpTransport implements Transport {
   #attach(socket: UdpSocket): void {
     socket.socket.on('message', (message, remote) => {
       const packet = this.#packet
-      packet.bytes = message
+      // a plain Uint8Array: a Buffer's slice() shares memory where everybody else's copies
+      packet.bytes = new Uint8Array(message.buffer, message.byteOffset, message.length)
       packet.start = 0
       packet.end = message.length
       packet.nextHeader = 17
