@@ -33,6 +33,10 @@ test.each([
   ['esp', 'null-sha256', 'null-sha256-noesn'],
   ['esp', 'aes192ccm12', 'aes192ccm12-noesn'],
   ['esp', 'chacha20poly1305-sha256', 'chacha20poly1305-noesn'],
+  ['esp', 'aes256gmac-aes128gmac', 'aes256gmac-aes128gmac-noesn'],
+  ['esp', 'aes128-aesxcbc-aescmac', 'aes128-aesxcbc-aescmac-noesn'],
+  ['ah', 'sha256', 'sha256-noesn'],
+  ['ah', 'sha512-aescmac-x25519-esn', 'sha512-aescmac-x25519-esn'],
 ] as const)('%s %s', (protocol, text, want) => {
   const parsed = parseProposal(text, protocol)
   expect(showProposal(parsed)).toBe(want)
@@ -53,6 +57,11 @@ test.each([
   ['ike', 'null-sha256-x25519', 'without encryption'],
   ['esp', 'aes128', 'an integrity algorithm is missing'],
   ['esp', 'aes128gcm16-prfsha256', 'for IKE'],
+  ['ike', 'aes128gmac-prfsha256-x25519', 'without encryption'],
+  ['ike', 'aes128-aesxcbc-x25519', 'a PRF is missing'],
+  ['ah', 'aes128-sha256', 'AH has no encryption'],
+  ['ah', 'x25519', 'an integrity algorithm is missing'],
+  ['ah', 'sha256-prfsha256', 'for IKE'],
 ] as const)('%s %s is refused', (protocol, text, why) => {
   const refused = expect.objectContaining({ code: 'USAGE_PROPOSAL', message: expect.stringContaining(why) })
   expect(() => parseProposal(text, protocol)).toThrow(refused)

@@ -18,6 +18,7 @@ const exactly = (length: number) => fc.uint8Array({ minLength: length, maxLength
 const AES_KEYS = [16, 24, 32]
 const AEADS = [
   ...AES_KEYS.map(size => ({ name: `AES-GCM-16 ${size * 8}`, id: Encr.ENCR_AES_GCM_16, size, nonce: 12 })),
+  ...AES_KEYS.map(size => ({ name: `AES-GMAC ${size * 8}`, id: Encr.ENCR_NULL_AUTH_AES_GMAC, size, nonce: 12 })),
   { name: 'ChaCha20-Poly1305', id: Encr.ENCR_CHACHA20_POLY1305, size: 32, nonce: 12 },
 ]
 const NODE_AEADS = [
@@ -166,13 +167,15 @@ describe('keyed hashes', () => {
   })
 
   test.each([
-    [Integ.AUTH_HMAC_SHA1_96, 12],
-    [Integ.AUTH_HMAC_SHA2_256_128, 16],
-    [Integ.AUTH_HMAC_SHA2_384_192, 24],
-    [Integ.AUTH_HMAC_SHA2_512_256, 32],
-  ])('integrity algorithm %i', (id, length) => {
+    [Integ.AUTH_HMAC_SHA1_96, 12, 24],
+    [Integ.AUTH_HMAC_SHA2_256_128, 16, 32],
+    [Integ.AUTH_HMAC_SHA2_384_192, 24, 48],
+    [Integ.AUTH_HMAC_SHA2_512_256, 32, 64],
+    [Integ.AUTH_AES_XCBC_96, 12, 16],
+    [Integ.AUTH_AES_CMAC_96, 12, 16],
+  ])('integrity algorithm %i', (id, length, size) => {
     fc.assert(
-      fc.property(exactly(2 * length), octets(), fc.option(exactly(4), { nil: undefined }), (key, data, tail) => {
+      fc.property(exactly(size), octets(), fc.option(exactly(4), { nil: undefined }), (key, data, tail) => {
         const icvs = [node, noble].map(provider => {
           const mac = provider.mac(id, key)
           expect(mac.length).toBe(length)
@@ -185,6 +188,31 @@ describe('keyed hashes', () => {
       }),
       { numRuns: 30 },
     )
+  })
+
+  // RFC 3566 §4 and RFC 4494 §4, of the full length in those texts; empty, short and whole blocks
+  test.each([
+    [Integ.AUTH_AES_XCBC_96, '000102030405060708090a0b0c0d0e0f', '', '75f0251d528ac01c4573dfd5'],
+    [Integ.AUTH_AES_XCBC_96, '000102030405060708090a0b0c0d0e0f', '000102', '5b376580ae2f19afe7219cee'],
+    [
+      Integ.AUTH_AES_XCBC_96,
+      '000102030405060708090a0b0c0d0e0f',
+      '000102030405060708090a0b0c0d0e0f',
+      'd2a246fa349b68a79998a439',
+    ],
+    [Integ.AUTH_AES_CMAC_96, '2b7e151628aed2a6abf7158809cf4f3c', '', 'bb1d6929e95937287fa37d12'],
+    [
+      Integ.AUTH_AES_CMAC_96,
+      '2b7e151628aed2a6abf7158809cf4f3c',
+      '6bc1bee22e409f96e93d7e117393172a',
+      '070a16b46b4d4144f79bdd9d',
+    ],
+  ])('known answers of integrity algorithm %i', (id, key, data, icv) => {
+    for (const provider of [node, noble]) {
+      const out = new Uint8Array(12)
+      provider.mac(id, Buffer.from(key, 'hex')).sign(Buffer.from(data, 'hex'), undefined, out)
+      expect(Buffer.from(out).toString('hex')).toBe(icv)
+    }
   })
 })
 
