@@ -15,7 +15,8 @@ export function ahObstacle(facts: Facts, locals: readonly LocalEndpoint[]): stri
     const who = here && there ? 'both ends are' : here ? 'this host is' : 'the peer is'
     return `AH covers the outer addresses, and ${who} behind a NAT, which changes them: every packet would fail its integrity check; ${CURE}`
   }
-  if (!locals.some(l => l.protocol === 51)) return `nothing here can send IP protocol 51; ${CURE}`
+  if (!locals.some(l => l.protocol === 51))
+    return `nothing here can send IP protocol 51, as the plugin raw does; ${CURE}`
   return undefined
 }
 

@@ -357,6 +357,30 @@ describe('on the data plane', () => {
     expect(b.plane.counters(forB.id)!.drops).toEqual({ replay: 1, integrity: 1 })
   })
 
+  test('octets of strangers under a known SPI never throw and are never delivered', () => {
+    const { b, forB } = connected()
+    let claimed = 0
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 120, size: 'max' }),
+        fc.nat(0xffff),
+        fc.boolean(),
+        (noise, id, wellFormed) => {
+          if (noise.length >= 8) noise.set([0, 0, 0x10, 0x02], 4)
+          // the length of SHA-256's header
+          if (wellFormed && noise.length >= 2) noise[1] = 5
+          if (b.plane.inbound(Object.assign(packetOf(noise), { id }), B, 1)) claimed++
+        },
+      ),
+      { numRuns: 500 },
+    )
+    expect(b.delivered).toEqual([])
+    const { integrity = 0, malformed = 0, replay = 0 } = b.plane.counters(forB.id)!.drops
+    expect(claimed).toBeGreaterThan(100)
+    expect(integrity).toBeGreaterThan(10)
+    expect(integrity + malformed + replay).toBe(claimed)
+  })
+
   test('an SPI of AH is none of ESP, and the other way', () => {
     const { a, b } = connected()
     a.plane.outbound(packetOf(udpPacket('x')), 1)
