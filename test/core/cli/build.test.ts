@@ -6,6 +6,7 @@ import { build } from '../../../core/cli/build.ts'
 import { parseConfig } from '../../../core/config/index.ts'
 import { silentLog } from '../../../core/contracts/log.ts'
 import { ConfigError } from '../../../core/errors.ts'
+import { defaults } from '../../../plugins/index.ts'
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'natweave-build-')))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -29,9 +30,9 @@ const complaint = (plugin: unknown): Promise<string> =>
 const plugin = (name: string) =>
   `(options = {}) => ({ name: '${name}' + (options.mark ?? ''), api: 1, register() { globalThis.natweaveMark = options } })`
 
-test('the usual set makes a build that can plan before it is started', async () => {
+test('the usual set is that of defaults() and makes a build that can plan before it is started', async () => {
   const natweave = await make({})
-  expect(natweave.status().plugins).toEqual(['node-crypto', 'noble', 'udp', 'memory', 'udp-encap'])
+  expect(natweave.status().plugins).toEqual(defaults({ tun: false }).map(plugin => plugin.name))
   expect(natweave.plan('moon')[0]?.plans.length).toBeGreaterThan(1)
 })
 
