@@ -24,6 +24,13 @@ function lifetime({ rekeyMs, lifeMs, rekeyOctets, rekeyPackets }: ChildSettings,
   }
 }
 
+/** The IKE SA that has the children now. */
+function latest(sa: IkeSa): IkeSa {
+  let last = sa
+  while (last.successor !== undefined) last = last.successor
+  return last
+}
+
 /** What a data plane needs to carry a Child SA on this ESP flow. */
 export function childSpec(
   sa: IkeSa,
@@ -33,7 +40,7 @@ export function childSpec(
   flow: Flow,
 ): ChildSaSpec {
   const { wireLocal, wireRemote, initiator } = child
-  const context = { local: wireLocal, remote: wireRemote, initiator, facts: sa.facts, flow: () => sa.flow }
+  const context = { local: wireLocal, remote: wireRemote, initiator, facts: sa.facts, flow: () => latest(sa).carrying }
   return {
     id: child.id,
     peer: sa.peer!,

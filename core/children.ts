@@ -59,7 +59,7 @@ export class Children {
     if (flow === undefined)
       return {
         code: 'PLAN_ENDPOINT',
-        why: `${encap.name} has no local endpoint for ${isAh(child.suite) ? 'AH' : 'ESP'} beside ${showEndpoint(sa.flow.local)}`,
+        why: `${encap.name} has no local endpoint for ${isAh(child.suite) ? 'AH' : 'ESP'} beside ${showEndpoint(sa.carrying.local)}`,
       }
     const spec = childSpec(sa, child, mode, encap, flow)
     let why = 'no data plane is loaded'
@@ -100,7 +100,9 @@ export class Children {
       if (entry === undefined) continue
       entry.sa = sa
       const flow = flowOf(sa, child, host)
-      if (flow !== undefined) entry.plane.move(child.id, flow)
+      const encap = host.encap(child.plan.encap)
+      const follow = encap.follows?.(sa.facts) ?? false
+      if (flow !== undefined) entry.plane.move(child.id, flow, { encap, follow })
     }
   }
 
@@ -115,6 +117,6 @@ export class Children {
 
 /** Where packets of a Child SA go beside IKE; AH has nothing around it, whatever the plan is for ESP. */
 function flowOf(sa: IkeSa, child: ChildSa, host: Host): Flow | undefined {
-  if (isAh(child.suite)) return rawFlow(51, sa.flow, host.locals())
-  return host.encap(child.plan.encap).espFlow(sa.flow, host.locals())
+  if (isAh(child.suite)) return rawFlow(51, sa.carrying, host.locals())
+  return host.encap(child.plan.encap).espFlow(sa.carrying, host.locals())
 }

@@ -142,6 +142,22 @@ export class Engine {
     if (this.#started) this.#installManual(this.#now)
   }
 
+  /** Addresses of peers with an SA that may go on from another local address: which one does the system send from? */
+  destinations(): readonly Address[] {
+    const mobile = [...this.peersByName.values()].flatMap(({ sas }) => sas.filter(sa => sa.mobility.enabled))
+    return [...new Set(mobile.flatMap(sa => [sa.flow.remote.address, ...sa.mobility.peerAddresses]))]
+  }
+
+  /** Local addresses or routes have changed; `sources` answers `destinations`, without those that nothing leads to. */
+  relocate(sources: ReadonlyMap<Address, Address>, now: number): void {
+    this.#now = now
+    for (const { sas } of this.peersByName.values())
+      for (const sa of [...sas]) {
+        sa.mobility.relocate(sa, sources, now)
+        this.#carryOut(sa, now)
+      }
+  }
+
   /** Puts static SAs in place, and the policies of children that wait for traffic. */
   start(now: number): void {
     this.#now = now

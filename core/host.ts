@@ -1,12 +1,19 @@
 import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters } from './contracts/data-plane.ts'
-import type { Facts } from './contracts/facts.ts'
+import type { Fact, Facts } from './contracts/facts.ts'
 import type { IkeTask } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
 import type { JudgedPlan } from './contracts/natweave.ts'
 import type { Address } from './contracts/net.ts'
-import type { ChildSettings, Identity, IkeSettings, PeerSettings, Settings } from './contracts/settings.ts'
+import type {
+  ChildSettings,
+  Identity,
+  IkeSettings,
+  PeerSettings,
+  SelectorSettings,
+  Settings,
+} from './contracts/settings.ts'
 import type { EncapStrategy, ModeStrategy, PathStrategy, Plan, Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
@@ -30,6 +37,13 @@ export interface HostLinks {
   spiInUse(spi: number): boolean
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
+}
+
+/** From the configuration: `dynamic` stands for one address. */
+function innerPair(peer: string, { name, localTs, remoteTs }: ChildSettings): Fact {
+  const one = ({ range }: SelectorSettings): boolean =>
+    range === 'dynamic' || range.bits === (range.address.includes(':') ? 128 : 32)
+  return { value: localTs.every(one) && remoteTs.every(one), source: `peers.${peer}.children.${name}`, at: 0 }
 }
 
 /** SPIs up to here are reserved, RFC 4303 §2.1. */
@@ -104,7 +118,8 @@ export class Host implements IkeHost {
     const obstacle = this.#obstacle(child, facts)
     const { mode = 'auto', protocol = 'esp' } = child ?? {}
     const wanted = { peer: name, encapsulation, mode, protocol, obstacle, fixed }
-    return choose(facts, this.#settings.policy.rules, this.#strategies, wanted)
+    const known = child === undefined ? facts : { ...facts, innerPair: innerPair(name, child) }
+    return choose(known, this.#settings.policy.rules, this.#strategies, wanted)
   }
 
   #obstacle(child: ChildSettings | undefined, facts: Facts): string | undefined {
@@ -131,6 +146,10 @@ export class Host implements IkeHost {
 
   modes(): readonly ModeStrategy[] {
     return this.#strategies.filter((s): s is ModeStrategy => s.slot === 'mode')
+  }
+
+  encaps(): readonly EncapStrategy[] {
+    return this.#strategies.filter((s): s is EncapStrategy => s.slot === 'encap')
   }
 
   espSpi(): number {

@@ -46,6 +46,8 @@ export class Runtime implements Natweave {
   #timerAt = Infinity
   #configuring: Promise<void> = Promise.resolve()
   #configureAgain = false
+  /** Counts changes of local addresses: what was asked about an older one is of no use. */
+  #changes = 0
   readonly #opened: { close(): Promise<void> }[] = []
 
   constructor(parts: RuntimeParts) {
@@ -88,9 +90,24 @@ export class Runtime implements Natweave {
       changed: () => {
         this.#parts.engine.setLocals(this.#parts.transports.flatMap(t => t.locals()))
         this.deviceChanged()
+        void this.#relocate()
       },
       failed: error => this.#broken('transport', error),
     }
+  }
+
+  /** Asks which local address leads to which peer now, and tells the engine. */
+  async #relocate(): Promise<void> {
+    const { engine, transports } = this.#parts
+    const change = ++this.#changes
+    if (this.#state !== 'running') return
+    const sources = new Map<Address, Address>()
+    for (const to of engine.destinations())
+      for (const transport of transports) {
+        const source = await transport.source(to)
+        if (source !== undefined && !sources.has(to)) sources.set(to, source)
+      }
+    if (change === this.#changes) this.#run(now => engine.relocate(sources, now))
   }
 
   #broken(what: string, error: Error): void {

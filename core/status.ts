@@ -46,6 +46,9 @@ function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {
     plan: sa?.plan,
     facts: sa?.facts ?? peer.facts,
     virtualAddresses: [...(sa?.virtual ?? []), ...(sa?.assigned ?? [])],
+    ...(sa?.mobility.enabled && {
+      additionalAddresses: sa.mobility.peerAddresses.filter(address => address !== sa.flow.remote.address),
+    }),
     children: peer.sas.flatMap(one => [...one.children.values()].map(child => childStatus(engine, one, child, now))),
     ageMs: sa?.state === 'established' ? now - sa.createdAt : undefined,
     lastError: peer.lastError,

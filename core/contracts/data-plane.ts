@@ -103,6 +103,8 @@ export type PlaneEvent =
   | { readonly type: 'hard-expiry'; readonly id: string }
   /** An authenticated packet, newer than all before, came from another endpoint. */
   | { readonly type: 'peer-moved'; readonly id: string; readonly flow: Flow }
+  /** Packets with the SPI of this SA failed their integrity check; `total` since it was installed. */
+  | { readonly type: 'forged'; readonly id: string; readonly total: number }
   /** The first packet that authenticated on this SA. */
   | { readonly type: 'first-inbound'; readonly id: string }
   /** Traffic that a policy wants protected has no SA. At most one per policy per second. */
@@ -124,8 +126,8 @@ export interface DataPlane {
   install(sa: ChildSaSpec, options: { readonly outbound: boolean }, now: number): void
   /** Starts sending on this SA (rekey: after the peer has shown that it has the new one). */
   activate(id: string): void
-  /** New outer flow of one SA, from IKE. */
-  move(id: string, flow: Flow): void
+  /** New outer flow of one SA, from IKE, and with it perhaps another encapsulation. */
+  move(id: string, flow: Flow, wrapping?: Pick<ChildSaSpec, 'encap' | 'follow'>): void
   /** Stops sending and receiving on the SA and wipes its keys. */
   remove(id: string): void
   counters(id: string): ChildCounters | undefined

@@ -8,6 +8,8 @@ export interface KnownFacts {
   peerNatTraversal: boolean
   /** IP version of the outer path. */
   outerFamily: 4 | 6
+  /** Each side of the Child SA is one address, not a network: what modes without an inner header need. */
+  innerPair: boolean
   /** UDP encapsulation is wanted even where no NAT is seen. */
   forceEncapsulation: boolean
   /** A transport here can send IP protocol 50. */
@@ -16,6 +18,10 @@ export interface KnownFacts {
   udpBlocked: boolean
   /** Packets of IP protocol 50 do not get through. */
   espBlocked: boolean
+  /** Both ends do MOBIKE (RFC 4555): addresses change by its rules. */
+  mobike: boolean
+  /** Digest of this host's outer address and port as the peer last saw them; another one means another NAT mapping. */
+  natMapping: string
 }
 
 export interface Fact {

@@ -44,7 +44,8 @@ export interface IncomingMessage {
 /**
  * One concern that adds payloads to IKE messages and reads them from the peer's (a NAT detection, a vendor ID, an
  * extension's notify). It knows no timers, message ids or retransmission: the session owns those. One object per IKE SA;
- * messages reach it only after they authenticated (IKE_SA_INIT excepted).
+ * messages reach it only after they authenticated (IKE_SA_INIT excepted). In an INFORMATIONAL request that updates
+ * addresses (RFC 4555), `payloads` has UPDATE_SA_ADDRESSES already when `build` is called, and `flow` is the new one.
  */
 export interface IkeTask {
   readonly name: string

@@ -30,6 +30,7 @@ import { fit, fromIdentification, showIdentity, toIdentification } from './ident
 import type { IkeSa } from './ike-sa.ts'
 import { Inform } from './informational.ts'
 import { pskAuth, signedOctets } from './keys.ts'
+import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { parseProposals } from './proposal.ts'
@@ -81,6 +82,7 @@ export class AuthExchange implements Exchange {
       { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: authData(sa, settings.psk, 'own', this.#octets, id) },
       ...(this.#intent === undefined ? [] : requestConfiguration(settings)),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
+      ...offerMobike(sa),
     ]
   }
 
@@ -104,9 +106,12 @@ export class AuthExchange implements Exchange {
     const { addresses, dns } = readConfiguration(payloadOf(payloads, 'CP'))
     sa.virtual = addresses
     sa.dns = dns
+    acceptMobike(sa, message)
     sa.establish(false, now)
     if (addresses.length > 0) sa.effect({ type: 'addresses' })
     this.#child(sa, message, now)
+    // what the NAT does now is what later answers are compared with
+    if (sa.mobility.watchesMapping(sa)) sa.enqueue(sa.behaviour.liveness(), now)
   }
 
   #child(sa: IkeSa, message: IncomingMessage, now: number): void {
@@ -139,6 +144,8 @@ function authRefusal(type: number | undefined, { name }: PeerSettings): PeerErro
       )
     case NotifyType.NO_PROPOSAL_CHOSEN:
       return new PeerError('PEER_NO_PROPOSAL', `the peer accepts none of the proposals (peers.${name})`, type)
+    case NotifyType.UNEXPECTED_NAT_DETECTED:
+      return new PeerError('PEER_NAT', `there is a NAT on the way, and peers.${name}.encapsulation is never`, type)
     case undefined:
       return new PeerError('PEER_SYNTAX', 'the IKE_AUTH answer lacks IDr or AUTH')
     default:
@@ -160,6 +167,7 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   sa.settings = settings
   sa.remoteId = identity
   choosePlan(sa)
+  const mobike = answerMobike(sa, request)
   const id = toIdentification(settings.localId)
   const answer: Payload[] = [
     { type: 'IDr', ...id },
@@ -167,7 +175,7 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   ]
   sa.initOctets = undefined
   sa.establish(findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined, now)
-  return [...answer, ...firstChild(sa, identity!, payloads, now)]
+  return [...answer, ...firstChild(sa, identity!, payloads, now), ...mobike]
 }
 
 function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {

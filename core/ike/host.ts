@@ -25,6 +25,7 @@ export interface IkeHost {
   encap(name: string): EncapStrategy
   mode(name: string): ModeStrategy | undefined
   modes(): readonly ModeStrategy[]
+  encaps(): readonly EncapStrategy[]
   /** A fresh inbound ESP SPI, unique in the process, above 255. */
   espSpi(): number
   /** A number unique in the process, for Child SA ids. */
@@ -48,7 +49,8 @@ export interface ChildSa {
   readonly id: string
   readonly settings: ChildSettings
   readonly suite: EspSuite
-  readonly plan: Plan
+  /** Its encapsulation may change while it lives, with the path (RFC 4555 §3.5). */
+  plan: Plan
   readonly inbound: EspKeys
   readonly outbound: EspKeys
   /** What may flow, as this host sees the addresses. */

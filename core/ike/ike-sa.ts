@@ -19,7 +19,9 @@ import { Backlog } from './backlog.ts'
 import type { Channel, InitOctets } from './channel.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
+import { Keepalive } from './keepalive.ts'
 import { wipeIkeKeys } from './keys.ts'
+import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
 import { Session } from './session.ts'
 import { traced } from './trace.ts'
@@ -61,6 +63,8 @@ export class IkeSa implements IkeSaView {
   channel: Channel | undefined
   tasks: readonly IkeTask[]
   readonly children = new Map<string, ChildSa>()
+  /** Shared with the SAs that replace this one. */
+  mobility = new Mobility()
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
   assigned: readonly Address[] = []
   virtual: readonly Address[] = []
@@ -84,7 +88,7 @@ export class IkeSa implements IkeSaView {
   readonly #backlog = new Backlog()
   #current: Exchange | undefined
   #effects: IkeEffect[] = []
-  #keepaliveAt = Infinity
+  readonly #keepalive = new Keepalive()
   #lingerUntil = Infinity
 
   constructor({ host, behaviour, initiator, initiatorSpi, responderSpi, flow, now, first }: IkeSaOptions) {
@@ -124,13 +128,14 @@ export class IkeSa implements IkeSaView {
     if (this.state === 'connecting' && !this.initiator)
       due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
-      due = Math.min(due, this.rekeyAt, this.#keepaliveAt, this.session.busy ? Infinity : this.#dpdAt)
+      due = Math.min(due, this.rekeyAt, this.#keepalive.deadline, this.session.busy ? Infinity : this.#dpdAt)
     return due
   }
 
   get #dpdAt(): number {
     const dpd = this.settings?.dpdMs ?? 0
-    return dpd === 0 ? Infinity : this.#heard + dpd
+    // only an IKE message tells what the NAT does to IKE: ESP's may not stand in for it
+    return dpd === 0 ? Infinity : (this.mobility.watchesMapping(this) ? this.lastIn : this.#heard) + dpd
   }
 
   /** When the peer was last heard, on IKE or on any Child SA. */
@@ -157,10 +162,20 @@ export class IkeSa implements IkeSaView {
     this.effect({ type: 'fact', name, value, source })
   }
 
+  /** Where ESP goes: with IKE, except while MOBIKE has not moved it yet. */
+  get carrying(): Flow {
+    return this.mobility.carried ?? this.flow
+  }
+
   /** Queues an exchange; it starts at once when no other is under way. */
   enqueue(exchange: Exchange, now: number): void {
-    this.#backlog.push(exchange)
+    this.defer(exchange)
     this.pump(now)
+  }
+
+  /** Queues an exchange to start after the message at hand was answered. */
+  defer(exchange: Exchange): void {
+    this.#backlog.push(exchange)
   }
 
   /** Tries an exchange again a little later (TEMPORARY_FAILURE, RFC 7296 §2.25), at a random moment so that two do not collide for ever. */
@@ -262,6 +277,7 @@ export class IkeSa implements IkeSaView {
       if (!(error instanceof PeerError)) throw error
       this.close(error.code, error.message, now)
     }
+    this.mobility.answered(this, flow, now)
     this.pump(now)
   }
 
@@ -337,7 +353,7 @@ export class IkeSa implements IkeSaView {
 
   /** Follows the peer to where an authenticated message came from, where that is allowed (RFC 7296 §2.23). */
   #follow(flow: Flow, floating = false): void {
-    if (sameFlow(flow, this.flow)) return
+    if (sameFlow(flow, this.flow) || this.mobility.enabled) return
     const follows = this.plan !== undefined && this.host.encap(this.plan.encap).follows?.(this.facts) === true
     if (floating || follows) this.move(flow)
   }
@@ -365,26 +381,13 @@ export class IkeSa implements IkeSaView {
   }
 
   armKeepalive(now: number): void {
-    const interval = this.settings?.keepaliveMs ?? 0
-    const needed = interval > 0 && this.#keepalive() !== undefined
-    this.#keepaliveAt = needed ? this.#sent(now) + interval : Infinity
-  }
-
-  #keepalive(): Uint8Array | undefined {
-    return this.plan === undefined ? undefined : this.host.encap(this.plan.encap).keepalive?.(this.facts)
-  }
-
-  /** When something last left for the peer on this flow. */
-  #sent(now: number): number {
-    let last = this.lastOut
-    for (const child of this.children.values()) last = Math.max(last, this.host.counters(child)?.lastOut ?? 0)
-    return last === 0 ? now : last
+    this.#keepalive.arm(this, now)
   }
 
   timeout(now: number): void {
     if (this.state === 'dead') return now >= this.#lingerUntil ? this.#forget() : undefined
     const again = this.session.timeout(now)
-    if (again === 'dead') {
+    if (again === 'dead' && !this.mobility.fallBack(this, now)) {
       const waited = this.#current === undefined ? 'IKE_SA_INIT' : 'a request'
       const why = `no answer to ${waited} after ${this.session.retries + 1} tries`
       return this.close(
@@ -393,7 +396,7 @@ export class IkeSa implements IkeSaView {
         now,
       )
     }
-    if (again !== undefined) this.transmit(again, this.flow, now)
+    if (again instanceof Uint8Array) for (const flow of this.mobility.ways(this)) this.transmit(again, flow, now)
     if (now >= this.giveUpAt) this.giveUp(now)
     if (this.#backlog.wake(now)) this.pump(now)
     if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
@@ -404,16 +407,7 @@ export class IkeSa implements IkeSaView {
       this.enqueue(this.behaviour.rekey(), now)
     }
     if (!this.session.busy && now >= this.#dpdAt) this.enqueue(this.behaviour.liveness(), now)
-    if (now >= this.#keepaliveAt) this.#sendKeepalive(now)
-  }
-
-  #sendKeepalive(now: number): void {
-    const datagram = this.#keepalive()
-    if (datagram !== undefined && now >= this.#sent(now) + this.settings!.keepaliveMs) {
-      this.lastOut = now
-      this.effect({ type: 'keepalive', bytes: datagram, flow: this.flow })
-    }
-    this.armKeepalive(now)
+    this.#keepalive.timeout(this, now)
   }
 
   drop(reason: string): void {

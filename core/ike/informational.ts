@@ -3,6 +3,7 @@ import { ExchangeType, NotifyType, type Payload, ProtocolId } from '../wire/inde
 import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
+import { respondMobike } from './mobike.ts'
 import { findNotify } from './notify.ts'
 import { protocolOf } from './selection.ts'
 
@@ -16,7 +17,9 @@ export class Liveness implements Exchange {
     return []
   }
 
-  response(): void {}
+  response(sa: IkeSa, _message: IncomingMessage, now: number): void {
+    sa.mobility.compareMapping(sa, now)
+  }
 }
 
 /** Tells the peer something it need not answer with more than an empty message. */
@@ -79,7 +82,7 @@ export class DeleteChild implements Exchange {
 }
 
 /** Answers the peer's INFORMATIONAL request. */
-export function respondInformational(sa: IkeSa, request: IncomingMessage): Payload[] {
+export function respondInformational(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   const { payloads } = request
   const deletions = payloads.filter(p => p.type === 'D')
   // §2.21.2: the initiator tells so that our AUTH did not convince it
@@ -91,6 +94,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage): Paylo
     sa.endedByPeer = { code: 'OK', why: 'deleted by the peer' }
     return []
   }
+  const mobike = respondMobike(sa, request, now)
   const own: ChildSa[] = []
   for (const { protocol, spi } of deletions.flatMap(d => d.spis.map(spi => ({ protocol: d.protocol, spi })))) {
     const child = childByPeerSpi(sa, spi)
@@ -102,10 +106,11 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage): Paylo
     sa.effect(replaced ? { type: 'retire', child } : { type: 'child-down', child, why: 'deleted by the peer' })
   }
   // one payload for each protocol, §3.11
-  return [ProtocolId.ESP, ProtocolId.AH].flatMap((protocol): Payload[] => {
+  const deleted = [ProtocolId.ESP, ProtocolId.AH].flatMap((protocol): Payload[] => {
     const spis = own.filter(c => protocolOf(c.suite) === protocol).map(c => spiBytes(c.inbound.spi))
     return spis.length === 0 ? [] : [{ type: 'D', protocol, spis }]
   })
+  return [...mobike, ...deleted]
 }
 
 /** The payload that deletes a Child SA: it names the SPI this host receives on. */

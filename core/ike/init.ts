@@ -17,6 +17,7 @@ import {
 import { AuthExchange } from './auth.ts'
 import { openChannel } from './channel.ts'
 import type { IkeSa } from './ike-sa.ts'
+import { floated } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
@@ -181,7 +182,7 @@ export class Init {
       if (!(error instanceof PeerError)) throw error
       return sa.close(error.code, error.message, now)
     }
-    sa.move(sa.host.encap(sa.plan!.encap).ikeFlow(sa.flow, sa.host.locals()))
+    sa.move(floated(sa))
     const octets = { own: this.#message, peer: raw.slice() }
     sa.enqueue(new AuthExchange(octets), now)
   }

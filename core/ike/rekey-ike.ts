@@ -139,6 +139,7 @@ function succeed(
   next.settings = sa.settings
   next.facts = sa.facts
   next.plan = sa.plan
+  next.mobility = sa.mobility
   next.remoteId = sa.remoteId
   next.assigned = sa.assigned
   next.virtual = sa.virtual

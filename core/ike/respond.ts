@@ -17,7 +17,7 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
     if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator) return respondAuth(sa, request, now)
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
-    if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request)
+    if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request, now)
   }
   throw new PeerError('PEER_SYNTAX', `exchange ${request.exchange} is out of place`, NotifyType.INVALID_SYNTAX)
 }

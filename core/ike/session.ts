@@ -84,6 +84,15 @@ export class Session {
     return waiting.datagram
   }
 
+  /** The request under way, to be sent at once on a new way, with all tries left; undefined when there is none. */
+  anew(now: number): Uint8Array | undefined {
+    const waiting = this.#outstanding
+    if (waiting === undefined) return undefined
+    waiting.tries = 0
+    waiting.due = now + this.#timers.retransmitMs
+    return waiting.datagram
+  }
+
   /** How often the request under way was sent again. */
   get retries(): number {
     return this.#outstanding?.tries ?? 0

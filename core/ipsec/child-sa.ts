@@ -16,7 +16,7 @@ export type Expiry = 'soft-expiry' | 'hard-expiry' | undefined
 
 /** One installed Child SA: keys of both directions, replay window, counters and lifetime. */
 export class InstalledSa {
-  readonly spec: ChildSaSpec
+  spec: ChildSaSpec
   readonly selectors: SelectorPair
   readonly ah: boolean
   readonly sealer: EspSealer | AhSealer
@@ -75,8 +75,9 @@ export class InstalledSa {
     this.#refit()
   }
 
-  move(flow: Flow): void {
+  move(flow: Flow, wrapping?: Pick<ChildSaSpec, 'encap' | 'follow'>): void {
     this.flow = flow
+    if (wrapping !== undefined) this.spec = { ...this.spec, ...wrapping }
     this.#refit()
   }
 
@@ -99,6 +100,10 @@ export class InstalledSa {
 
   drop(reason: Drop): void {
     this.#drops[reason] = (this.#drops[reason] ?? 0) + 1
+  }
+
+  dropped(reason: Drop): number {
+    return this.#drops[reason] ?? 0
   }
 
   /** A copy: the counters go on. */

@@ -113,8 +113,12 @@ export class PortablePlane implements DataPlane {
     if (sa !== undefined) this.#spd.add(sa.selectors, sa)
   }
 
-  move(id: string, flow: Flow): void {
-    this.#sas.get(id)?.move(flow)
+  move(id: string, flow: Flow, wrapping?: Pick<ChildSaSpec, 'encap' | 'follow'>): void {
+    const sa = this.#sas.get(id)
+    if (sa === undefined) return
+    sa.move(flow, wrapping)
+    if (sa.spec.encap.unwrap === undefined) this.#wrapped.delete(sa)
+    else this.#wrapped.add(sa)
   }
 
   remove(id: string): void {
@@ -212,6 +216,7 @@ export class PortablePlane implements DataPlane {
     if (sa === undefined) return false
     const failure = this.#receive(sa, packet, flow, now)
     if (failure !== undefined) sa.drop(failure)
+    if (failure === 'integrity') this.#outlet.event({ type: 'forged', id: sa.spec.id, total: sa.dropped(failure) })
     this.#checkLimits(sa, now)
     return true
   }

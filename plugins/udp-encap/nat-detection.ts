@@ -10,43 +10,66 @@ const MAX_HASHES = 32
 
 /**
  * Finds NATs by the hashes each end sends of the addresses it sees, RFC 7296 §2.23. One per IKE SA; it speaks in both
- * IKE_SA_INIT messages and is silent afterwards.
+ * IKE_SA_INIT messages, and with MOBIKE (RFC 4555 §3.5, §3.8) wherever addresses may have changed.
  */
 export class NatDetection implements IkeTask {
   readonly name = 'nat-detection'
 
   build(message: OutgoingMessage, sa: IkeSaView): void {
-    if (message.exchange !== ExchangeType.IKE_SA_INIT) return
+    if (!speaks(message, sa)) return
     const { local, remote } = message.flow
     // a hash that fits nothing makes the peer see a NAT, so that it too encapsulates and expects us to
     const forced = knownFact(sa.facts, 'forceEncapsulation') === true
-    const source = forced ? sa.rng.bytes(DIGEST) : hash(sa, message.response, local)
-    message.payloads.push(notify(SOURCE, source), notify(DESTINATION, hash(sa, message.response, remote)))
+    const source = forced ? sa.rng.bytes(DIGEST) : hash(sa, message, local)
+    message.payloads.push(notify(SOURCE, source), notify(DESTINATION, hash(sa, message, remote)))
   }
 
   process(message: IncomingMessage, sa: IkeSaView): void {
-    if (message.exchange !== ExchangeType.IKE_SA_INIT) return
     const from = showEndpoint(message.flow.remote)
     const sources = hashes(message.payloads, SOURCE)
     const destinations = hashes(message.payloads, DESTINATION)
-    if (sources.length === 0 || destinations.length === 0) {
-      sa.learn('peerNatTraversal', false, `no NAT_DETECTION notifies from ${from}`)
-      return
-    }
-    sa.learn('peerNatTraversal', true, `NAT_DETECTION notifies from ${from}`)
+    const silent = sources.length === 0 || destinations.length === 0
+    if (message.exchange === ExchangeType.IKE_SA_INIT)
+      sa.learn('peerNatTraversal', !silent, `${silent ? 'no ' : ''}NAT_DETECTION notifies from ${from}`)
+    if (silent || !tells(message)) return
     const { local, remote } = message.flow
-    const hereAsSeen = destinations.some(d => same(d, hash(sa, message.response, local)))
-    const peerAsSeen = sources.some(s => same(s, hash(sa, message.response, remote)))
+    const hereAsSeen = destinations.some(d => same(d, hash(sa, message, local)))
+    const peerAsSeen = sources.some(s => same(s, hash(sa, message, remote)))
     sa.learn('localBehindNat', !hereAsSeen, `NAT_DETECTION_DESTINATION_IP from ${from}`)
     sa.learn('remoteBehindNat', !peerAsSeen, `NAT_DETECTION_SOURCE_IP from ${from}`)
+    // the hash stands for the address and port the peer sees: another one means another mapping, RFC 4555 §3.8
+    if (message.exchange === ExchangeType.INFORMATIONAL)
+      sa.learn('natMapping', hex(destinations[0]!), `NAT_DETECTION_DESTINATION_IP from ${from}`)
   }
 }
 
+function speaks(message: OutgoingMessage, { facts }: IkeSaView): boolean {
+  const { exchange, response, request, payloads } = message
+  if (exchange === ExchangeType.IKE_SA_INIT) return true
+  if (exchange !== ExchangeType.INFORMATIONAL) return false
+  if (response) return hashes(request?.payloads ?? [], DESTINATION).length > 0
+  if (has(payloads, NotifyType.UPDATE_SA_ADDRESSES)) return true
+  // a liveness check from behind a NAT also asks whether the mapping is still the same
+  return payloads.length === 0 && knownFact(facts, 'mobike') === true && knownFact(facts, 'localBehindNat') === true
+}
+
+/** Whether facts are to be drawn from the hashes: of requests, only from those that set addresses. */
+const tells = ({ exchange, response, payloads }: IncomingMessage): boolean =>
+  exchange === ExchangeType.IKE_SA_INIT ||
+  (exchange === ExchangeType.INFORMATIONAL && (response || has(payloads, NotifyType.UPDATE_SA_ADDRESSES)))
+
 /** SHA-1 whatever was negotiated; the responder's SPI is zero in the first request. */
-function hash(sa: IkeSaView, response: boolean, { address, port }: Endpoint): Uint8Array {
-  const responderSpi = response ? sa.responderSpi : 0n
+function hash(sa: IkeSaView, { exchange, response }: Message, { address, port }: Endpoint): Uint8Array {
+  const responderSpi = exchange === ExchangeType.IKE_SA_INIT && !response ? 0n : sa.responderSpi
   return sa.crypto.hash('sha1', natDetectionInput(sa.initiatorSpi, responderSpi, addressBytes(address), port))
 }
+
+type Message = Pick<IncomingMessage, 'exchange' | 'response'>
+
+const has = (payloads: readonly Payload[], type: number): boolean =>
+  payloads.some(p => p.type === 'N' && p.notify === type)
+
+const hex = (bytes: Uint8Array): string => [...bytes].map(octet => octet.toString(16).padStart(2, '0')).join('')
 
 const notify = (type: number, data: Uint8Array): Payload => ({
   type: 'N',

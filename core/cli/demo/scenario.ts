@@ -134,6 +134,7 @@ const common = (psk: Uint8Array) =>
     rekeyMs: 4 * 3_600_000,
     keepaliveMs: 20_000,
     unique: 'replace',
+    mobike: true,
   }) as const
 
 const settingsOf = (peer: PeerSettings, pools: Settings['pools']): Settings => ({

@@ -58,6 +58,7 @@ export const sun = (settings: Partial<PeerSettings> = {}): PeerSettings => ({
   requestAddresses: [],
   pool: undefined,
   encapsulation: 'auto',
+  mobike: false,
   start: 'wait',
   reconnect: false,
   dpdMs: 0,
@@ -195,6 +196,9 @@ export class End implements IkeHost {
   }
   modes(): readonly ModeStrategy[] {
     return [tunnel, ...(this.options.modes ?? [])]
+  }
+  encaps(): readonly EncapStrategy[] {
+    return [floating, plain]
   }
   espSpi(): number {
     return (this.rng.u32() | 0x100) >>> 0
