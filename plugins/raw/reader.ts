@@ -112,7 +112,7 @@ function readLoop(load: NodeJS.Require, data: ReaderData): void {
   if (parentPort === null) throw new Error('not a worker thread')
 
   // struct pollfd { int fd; short events; short revents }
-  const polled = new Int32Array(2 * fds.length)
+  const polled = new Int32Array(new ArrayBuffer(8 * fds.length))
   polled.set(fds.flatMap(fd => [fd, 1])) // POLLIN
 
   // headers, then vectors, names and control messages, then the packets: all of one size for each message

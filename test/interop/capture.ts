@@ -51,7 +51,7 @@ function ipv4(p: Buffer, at: number): Captured {
 
 /** What a capture on the public segment shows. */
 export interface Seen {
-  /** ESP in UDP: SPI in hex → sequence numbers in order of appearance. */
+  /** ESP: SPI in hex → sequence numbers in order of appearance. */
   readonly esp: ReadonlyMap<string, readonly number[]>
   readonly ike: number
   readonly keepalives: number
@@ -64,16 +64,16 @@ export interface Seen {
 export const MARKER = 'natweave-inside!'
 
 /**
- * Sorts a capture of the public segment. Only IKE, ESP in UDP and NAT-keepalives may be there: anything else counts as
- * clear, and so does a packet of any kind with the marker of our own traffic in it.
+ * Sorts a capture of the public segment. Only IKE, ESP in UDP and NAT-keepalives may be there, or else IKE and plain ESP:
+ * anything else counts as clear, and so does a packet of any kind with the marker of our own traffic in it.
  */
-export function inspect(file: string): Seen {
+export function inspect(file: string, encap: 'udp' | 'plain' = 'udp'): Seen {
   const esp = new Map<string, number[]>()
   const { packets, others } = readCapture(file)
   const clear: string[] = others > 0 ? [`${others} frames that are not IPv4`] : []
   let [ike, keepalives, clearCount] = [0, 0, others]
   for (const packet of packets) {
-    const kind = packet.data.includes(MARKER) ? 'clear' : classify(packet)
+    const kind = packet.data.includes(MARKER) ? 'clear' : classify(packet, encap)
     if (kind === 'ike') ike++
     else if (kind === 'keepalive') keepalives++
     else if (kind === 'esp') {
@@ -88,14 +88,18 @@ export function inspect(file: string): Seen {
 
 const NON_ESP_MARKER = 0
 
+const ESP = 50
+
 /** RFC 3948 §2: what a datagram on port 4500 is. On port 500 it can only be IKE. */
-function classify({ protocol, srcPort, dstPort, data }: Captured): 'ike' | 'esp' | 'keepalive' | 'clear' {
+function classify(packet: Captured, encap: 'udp' | 'plain'): 'ike' | 'esp' | 'keepalive' | 'clear' {
+  const { protocol, srcPort, dstPort, data } = packet
   const ports = [srcPort, dstPort]
+  if (encap === 'plain' && protocol === ESP && data.length >= 8) return 'esp'
   if (protocol !== 17) return 'clear'
   if (ports.includes(4500)) {
     if (data[0] === 0xff && data.length <= 18) return 'keepalive' // Ethernet pads the frame to 60 octets
     if (data.length < 8) return 'clear'
-    if (data.readUInt32BE(0) !== NON_ESP_MARKER) return 'esp'
+    if (data.readUInt32BE(0) !== NON_ESP_MARKER) return encap === 'udp' ? 'esp' : 'clear'
     return isIke(data.subarray(4)) ? 'ike' : 'clear'
   }
   return ports.includes(500) && isIke(data) ? 'ike' : 'clear'

@@ -130,6 +130,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
   return {
     device: { name: device },
+    ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap'] } : {}),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: { retransmit: { timeout: '500ms', tries: 3 } },
     ...(initiator ? {} : { pools: { rw: { addresses: ADDRESS.pool } } }),

@@ -15,6 +15,8 @@ export interface TunnelConfig {
   readonly dpdSeconds: number
   /** UDP encapsulation even where no NAT is found. strongSwan's user-space ESP knows nothing else. */
   readonly forceEncapsulation: boolean
+  /** Raw sockets, so that ESP can go without UDP. natweave only. */
+  readonly raw: boolean
 }
 
 export const PSK = "natweave interop's shared secret"

@@ -19,6 +19,8 @@ export interface TunnelOptions {
   readonly ike?: string
   readonly esp?: string
   readonly dpdSeconds?: number
+  /** Which ends have raw sockets; only natweave can. Undefined: none. */
+  readonly raw?: 'both' | 'initiator'
 }
 
 /**
@@ -43,6 +45,7 @@ export class Tunnel {
   readonly moon: Party
   readonly #esp: string
   readonly #ike: string
+  readonly #encapsulated: boolean
   readonly #endCapture: () => Promise<string>
 
   private constructor(lab: Lab, options: TunnelOptions, alice: Party, moon: Party, endCapture: () => Promise<string>) {
@@ -51,6 +54,7 @@ export class Tunnel {
     this.moon = moon
     this.#esp = options.esp ?? ESP
     this.#ike = options.ike ?? IKE
+    this.#encapsulated = options.raw !== 'both' || options.nat !== undefined
     this.#endCapture = endCapture
   }
 
@@ -58,15 +62,18 @@ export class Tunnel {
   static async up(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
     if (options.nat === undefined) await lab.up('direct')
     else await lab.up('nat1', ['--nata', options.nat])
-    const config: Omit<TunnelConfig, 'role'> = {
+    const config = {
       ike: options.ike ?? IKE,
       esp: options.esp ?? ESP,
       gateway: ADDRESS.moon,
       dpdSeconds: options.dpdSeconds ?? 0,
-      forceEncapsulation: options.nat === undefined,
     }
-    const alice = new make[options.initiator](lab, 'alice', { ...config, role: 'initiator' })
-    const moon = new make[options.responder](lab, 'moon', { ...config, role: 'responder' })
+    const end = (role: TunnelConfig['role'], raw: boolean): TunnelConfig => {
+      // strongSwan's user-space ESP needs UDP, whatever the peer could do without
+      return { ...config, role, raw, forceEncapsulation: options.nat === undefined && !raw }
+    }
+    const alice = new make[options.initiator](lab, 'alice', end('initiator', options.raw !== undefined))
+    const moon = new make[options.responder](lab, 'moon', end('responder', options.raw === 'both'))
     const endCapture = await lab.capture('inet', 'br0', 'public')
     await Promise.all([alice.start(), moon.start()])
     const tunnel = new Tunnel(lab, options, alice, moon, endCapture)
@@ -136,10 +143,10 @@ export class Tunnel {
       equal(`${name}: mode`, sa.mode, 'tunnel')
       equal(`${name}: cipher`, sa.cipher, this.#esp.replace(GROUP, ''))
       equal(`${name}: IKE`, sa.ikeSuite, this.#ike)
-      equal(`${name}: ESP in UDP`, sa.encapsulated, true)
+      equal(`${name}: ESP in UDP`, sa.encapsulated, this.#encapsulated)
     }
     const capture = await this.#endCapture()
-    const seen = inspect(capture)
+    const seen = inspect(capture, this.#encapsulated ? 'udp' : 'plain')
     expectNoClear(seen)
     const full = { alice: await this.#socketFull('alice'), moon: await this.#socketFull('moon') }
     const here = { there: packetsOf(seen, alice.spiOut), back: packetsOf(seen, alice.spiIn) }
@@ -159,7 +166,7 @@ export class Tunnel {
     return [
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
-      `esp=${alice.cipher}`,
+      `esp=${alice.cipher}${this.#encapsulated ? '' : ' without UDP'}`,
       `packets=${here.there}+${here.back} (socket full: ${full.moon}+${full.alice}) on both ends and on the wire, clear=0`,
       `tshark=${decoded.espDecrypted}/${decoded.esp} ESP ${decoded.ikeDecrypted}/${decoded.ikeEncrypted} IKE`,
     ]
@@ -167,6 +174,11 @@ export class Tunnel {
 
   /** Datagrams that the host's kernel has dropped because TCP was faster than the program that reads the socket. */
   async #socketFull(host: Host): Promise<number> {
+    if (!this.#encapsulated) {
+      // a header, then a line per raw socket, which ends with its drops
+      const [, ...sockets] = (await this.lab.exec(host, ['cat', '/proc/net/raw'])).stdout.trim().split('\n')
+      return sockets.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+    }
     const lines = (await this.lab.exec(host, ['grep', '^Udp:', '/proc/net/snmp'])).stdout.split('\n')
     const [names = [], values = []] = lines.map(line => line.split(' '))
     return Number(values[names.indexOf('RcvbufErrors')] ?? 0)

@@ -23,9 +23,10 @@ function row(
   more: Partial<TunnelOptions> = {},
 ): Case {
   const suite = more.esp === undefined ? '' : ` ${more.esp}`
+  const raw = more.raw === undefined ? '' : ` raw sockets: ${more.raw}`
   const natweave = initiator === 'natweave' || responder === 'natweave'
   return {
-    name: `${nat === undefined ? 'direct' : `nat1/${nat}`} ${initiator}→${responder}${suite}`,
+    name: `${nat === undefined ? 'direct' : `nat1/${nat}`} ${initiator}→${responder}${suite}${raw}`,
     ...(natweave ? { needs: 'natweave' } : {}),
     run: lab => traffic(lab, { initiator, responder, ...(nat === undefined ? {} : { nat }), ...more }),
   }
@@ -42,6 +43,11 @@ export const cases: readonly Case[] = [
   row('strongSwan', 'strongSwan', undefined),
   ...PAIRS.flatMap(([initiator, responder]) => NAT_TYPES.map(nat => row(initiator, responder, nat))),
   ...PAIRS.map(([initiator, responder]) => row(initiator, responder, undefined)),
+  // plain ESP where both ends can and no NAT is on the way, else UDP encapsulation as before
+  row('natweave', 'natweave', undefined, { raw: 'both' }),
+  row('natweave', 'natweave', undefined, { raw: 'initiator' }),
+  row('natweave', 'strongSwan', undefined, { raw: 'initiator' }),
+  row('natweave', 'natweave', 'port-restricted', { raw: 'both' }),
   // the other ciphers, once in each role
   ...PAIRS.slice(0, 2).flatMap(([initiator, responder]) =>
     ['aes256gcm16-x25519', 'aes128-sha256-x25519', 'aes256-sha512-x25519'].map(esp =>

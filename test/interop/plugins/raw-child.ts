@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os'
 import { silentLog } from '../../../core/contracts/log.ts'
 import type { Flow } from '../../../core/contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet } from '../../../core/contracts/packet.ts'
@@ -5,8 +6,8 @@ import { RawTransport } from '../../../plugins/raw/index.ts'
 
 /**
  * Run inside a network namespace by raw.test.ts. `echo` answers every packet with what it saw of it, as JSON, under the
- * same header fields, and prints its statistics when its input ends. `ask LOCAL REMOTE …` sends packets, prints one
- * JSON object of the answers.
+ * same header fields, and prints its statistics when its input ends. `ask LOCAL,REMOTE …` sends packets, prints one
+ * JSON object of the answers; `flood` sends many more, `shout` waits for no answer.
  */
 const fields = ({ tos, ttl, df, id, flowLabel }: Packet) => ({ tos, ttl, df, id, flowLabel })
 const FIELDS = { tos: 0x2a, ttl: 33, df: true, id: 0x1234, flowLabel: 0xabcde }
@@ -19,7 +20,8 @@ const fill = (packet: Packet, bytes: Uint8Array): Packet => {
   return packet
 }
 /** A flood that nobody reads in time still fits the buffer, so that a busy machine loses nothing. */
-const transport = new RawTransport({ watchMs: 0, bufferSize: 16 << 20 }, silentLog)
+let interfaces = networkInterfaces
+const transport = new RawTransport({ watchMs: 0, bufferSize: 16 << 20, interfaces: () => interfaces() }, silentLog)
 const out = newPacket()
 
 async function echo(): Promise<void> {
@@ -49,7 +51,8 @@ async function echo(): Promise<void> {
 
 async function ask(pairs: readonly string[]): Promise<void> {
   const answers: unknown[] = []
-  let changes = 0
+  const changes: unknown[] = []
+  const locals = () => transport.locals().map(({ protocol, role, address, port }) => [protocol, role, address, port])
   let answered = (): void => {}
   await transport.open({
     receive: (packet, flow) => {
@@ -59,16 +62,20 @@ async function ask(pairs: readonly string[]): Promise<void> {
       })
       answered()
     },
-    changed: () => changes++,
+    changed: () => changes.push(locals()),
     failed: error => failures.push(error.message),
   })
-  const locals = transport.locals().map(({ protocol, role, address, port }) => [protocol, role, address, port])
+  const before = locals()
+  for (const each of [() => ({}), networkInterfaces, networkInterfaces]) {
+    interfaces = each
+    transport.rescan()
+  }
   const send = (flow: Flow, length: number, more: Partial<Packet> = {}): void =>
     transport.send(fill(Object.assign(out, FIELDS, more), new Uint8Array(length).fill(7)), flow)
   const exchange = async (flow: Flow, length: number, more: Partial<Packet> = {}): Promise<void> => {
     const done = new Promise<void>(resolve => {
       answered = resolve
-      setTimeout(resolve, 2_000).unref()
+      setTimeout(resolve, process.argv[2] === 'shout' ? 1 : 2_000)
     })
     send(flow, length, more)
     await done
@@ -92,7 +99,9 @@ async function ask(pairs: readonly string[]): Promise<void> {
     }
   const stats = transport.stats()
   await transport.close()
-  process.stdout.write(JSON.stringify({ locals, answers, carried, changes, failures, stats, left: transport.locals() }))
+  process.stdout.write(
+    JSON.stringify({ locals: before, answers, carried, changes, failures, stats, left: transport.locals() }),
+  )
 }
 
 await (process.argv[2] === 'echo' ? echo() : ask(process.argv.slice(3)))

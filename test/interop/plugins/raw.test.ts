@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
@@ -19,6 +20,15 @@ const script = (file: string, ...args: string[]) => [
 ]
 const ask = async (mode: string, ...pairs: string[]) =>
   JSON.parse((await inside(HERE, ...script('./raw-child.ts', mode, ...pairs))).stdout)
+
+/** Node shows the addresses of an interface only when the kernel has noticed that its cable is plugged in. */
+async function cablePlugged(namespace: string): Promise<void> {
+  for (let waited = 0; waited < 5_000; waited += 50) {
+    if ((await inside(namespace, 'cat', '/sys/class/net/eth0/operstate')).stdout.trim() === 'up') return
+    await sleep(50)
+  }
+  throw new Error(`${namespace}: eth0 is not up`)
+}
 
 const running: ChildProcess[] = []
 
@@ -69,6 +79,7 @@ beforeAll(async () => {
     await inside(name, 'ip', 'addr', 'add', `${V6[side]}/64`, 'dev', 'eth0', 'nodad')
     await inside(name, 'ip', 'link', 'set', 'eth0', 'up')
   }
+  await Promise.all([HERE, THERE].map(cablePlugged))
 })
 
 afterEach(() => {
@@ -100,7 +111,9 @@ test('ESP and AH go both ways under the header fields that were asked for', asyn
   expect(saw.answers[4].answer.id).not.toBe(0)
   // larger than the interface takes, from an address that is not ours
   expect(saw.stats).toMatchObject({ sent: 5, received: 5, unbound: 1, foreign: 0, sendErrors: { EMSGSIZE: 4 } })
-  expect(saw).toMatchObject({ carried: [true, true, true, true, false], changes: 0, failures: [], left: [] })
+  expect(saw).toMatchObject({ carried: [true, true, true, true, false], failures: [], left: [] })
+  // the addresses went and came back
+  expect(saw.changes).toEqual([[], saw.locals])
   expect(stats).toMatchObject({ received: 5, sent: 5, failures: [], sendErrors: {} })
 
   // what tcpdump says, which knows nothing of our structures
@@ -115,6 +128,14 @@ test('ESP and AH go both ways under the header fields that were asked for', asyn
   expect(count(/class 0x2a, flowlabel 0xabcde, hlim 33, next-header AH \(51\).* 2001:db8::1 > 2001:db8::2/)).toBe(1)
   // the open socket keeps the kernel from answering "protocol unreachable"
   expect(count(/unreachable|parameter problem|bad-cksum/i)).toBe(0)
+})
+
+test('without a socket the kernel answers that it knows no such protocol', async () => {
+  const endWire = await wire()
+  await ask('shout', ...PAIRS)
+  const lines = await endWire()
+  expect(lines).toMatch(/192\.0\.2\.2 protocol 50 unreachable/)
+  expect(lines).toMatch(/ICMP6, parameter problem/)
 })
 
 test('a flood arrives whole and in place', async () => {
