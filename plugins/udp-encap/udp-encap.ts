@@ -44,10 +44,9 @@ export class UdpEncap implements EncapStrategy {
     }
   }
 
-  /** On port 500 there is no marker to tell ESP from IKE, so it cannot carry ESP. */
-  espFlow(ike: Flow, locals: readonly LocalEndpoint[]): Flow | undefined {
-    const marker = ike.protocol === UDP && !isIkeSocket(ike, locals) && ike.remote.port !== IKE_PORT
-    return marker ? ike : undefined
+  /** On port 500 there is no marker to tell ESP from IKE, so it cannot carry ESP; every other pair of ports can. */
+  espFlow(ike: Flow): Flow | undefined {
+    return ike.protocol === UDP && ike.local.port !== IKE_PORT && ike.remote.port !== IKE_PORT ? ike : undefined
   }
 
   /** Only the end behind the NAT has a mapping to keep, RFC 3948 §4; the other end's datagrams would not refresh it. */
