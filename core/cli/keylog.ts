@@ -31,7 +31,7 @@ function encrNames(id: number, bits: number): Names {
 }
 
 /** A `keys` event's line with Wireshark's algorithm names. */
-export function wiresharkLine(line: Readonly<Record<string, string>>): Record<string, string> {
+function wiresharkLine(line: Readonly<Record<string, string>>): Record<string, string> {
   const [id = 0, bits = 0] = (line['encr'] ?? '').split('/').map(Number)
   const table = line['type'] === 'ike' ? 'ike' : 'esp'
   // behind a NAT the addresses are not those on the wire

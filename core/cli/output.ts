@@ -12,7 +12,7 @@ export interface Output {
   complain(text: string): void
 }
 
-export function output(): Output {
+function output(): Output {
   const { env, stdout, stderr } = process
   const terminal = stdout.isTTY === true
   const colours = createColors(terminal && env['NO_COLOR'] === undefined && env['TERM'] !== 'dumb')

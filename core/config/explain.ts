@@ -42,7 +42,7 @@ export function unknownName(kind: string, name: string, known: readonly string[]
 }
 
 /** `peers.moon.children.lan.remote[0]` */
-export const showPath = (keys: readonly PropertyKey[]): string =>
+const showPath = (keys: readonly PropertyKey[]): string =>
   keys.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${String(key)}`)).join('')
 
 function unknownKey(path: readonly PropertyKey[], key: string): ConfigError {

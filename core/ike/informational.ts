@@ -114,7 +114,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
 }
 
 /** The payload that deletes a Child SA: it names the SPI this host receives on. */
-export const deletion = ({ suite, inbound }: Pick<ChildSa, 'suite' | 'inbound'>): Payload => ({
+const deletion = ({ suite, inbound }: Pick<ChildSa, 'suite' | 'inbound'>): Payload => ({
   type: 'D',
   protocol: protocolOf(suite),
   spis: [spiBytes(inbound.spi)],
