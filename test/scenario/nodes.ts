@@ -110,11 +110,12 @@ export interface Wish {
   readonly rules?: readonly RuleSettings[]
   readonly ike?: Partial<IkeSettings>
   readonly manual?: Settings['manual']
+  readonly guard?: Settings['guard']
   /** Beside those every scenario has. */
   readonly plugins?: readonly Plugin[]
 }
 
-export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {}, manual }: Wish): Settings {
+export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {}, manual, guard }: Wish): Settings {
   const pool = ([name, prefix]: [string, string]): [string, PoolSettings] => [
     name,
     { name, prefix: parsePrefix(prefix)!, dns: [] },
@@ -124,6 +125,7 @@ export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = []
     pools: Object.fromEntries(Object.entries(pools).map(pool)),
     policy: { rules },
     ...(manual !== undefined && { manual }),
+    ...(guard !== undefined && { guard }),
     ike: {
       retransmitMs: 500,
       retransmitBase: 1.8,

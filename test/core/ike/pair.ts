@@ -153,6 +153,8 @@ export class End implements IkeHost {
   /** When ESP packets were last received and sent, for all children alike. */
   traffic = { lastIn: 0, lastOut: 0 }
   planless: boolean
+  /** Own addresses; without any the end asks nothing of its locals, as when it never moves. */
+  here: readonly Address[] = []
   #serial = 0
   readonly #send: (bytes: Uint8Array, flow: Flow) => void
 
@@ -170,7 +172,11 @@ export class End implements IkeHost {
     return [...(this.options.tasks?.() ?? []), ...(this.options.modes ?? []).flatMap(m => m.tasks?.() ?? [])]
   }
   locals(): readonly LocalEndpoint[] {
-    return []
+    const roles = [
+      ['ike', 500],
+      ['natt', 4500],
+    ] as const
+    return this.here.flatMap(address => roles.map(([role, port]) => ({ protocol: 17 as const, role, address, port })))
   }
   observe(): void {}
   peers(): readonly PeerSettings[] {
