@@ -20,6 +20,7 @@ import { IkeSa } from './ike/ike-sa.ts'
 import { DeleteChild, DeleteIke } from './ike/informational.ts'
 import { Init } from './ike/init.ts'
 import { notify } from './ike/notify.ts'
+import { planFor } from './ike/plan.ts'
 import { showProposal } from './ike/proposal.ts'
 import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
@@ -242,7 +243,7 @@ export class Engine {
     if (settings.encapsulation === 'force')
       facts['forceEncapsulation'] = { value: true, source: `peers.${name}.encapsulation`, at: now }
     peer.facts = facts
-    const { plan, why } = this.#host.plan(settings, Object.values(settings.children)[0], facts)
+    const { plan, why } = planFor(this.#host, settings, facts)
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
     this.event(name, { type: 'connecting', plan }, now)
     peer.path = this.#host.path(plan.path).open({ peer: name, remote, source, locals: this.locals() })

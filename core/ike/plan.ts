@@ -1,7 +1,29 @@
+import type { Facts } from '../contracts/facts.ts'
+import type { PeerSettings } from '../contracts/settings.ts'
 import type { Plan } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
 import { NotifyType } from '../wire/index.ts'
+import type { ChosenPlan, IkeHost } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
+
+/**
+ * The plan an IKE SA is made for: that of the first child that has one. A child that nothing can carry (AH behind a NAT)
+ * does not keep the others down.
+ */
+export function planFor(
+  host: Pick<IkeHost, 'plan'>,
+  settings: PeerSettings,
+  facts: Facts,
+  fixed: Partial<Plan> = {},
+): ChosenPlan {
+  let refused: ChosenPlan | undefined
+  for (const child of Object.values(settings.children)) {
+    const chosen = host.plan(settings, child, facts, fixed)
+    if (chosen.plan !== undefined) return chosen
+    refused ??= chosen
+  }
+  return refused ?? host.plan(settings, undefined, facts, fixed)
+}
 
 /**
  * Chooses by what is known now.
@@ -9,8 +31,7 @@ import type { IkeSa } from './ike-sa.ts'
  * @throws PeerError PLAN_NONE when nothing is left to choose
  */
 export function choosePlan(sa: IkeSa, fixed: Partial<Plan> = {}): void {
-  const first = Object.values(sa.settings!.children)[0]
-  const { plan, why } = sa.host.plan(sa.settings!, first, sa.facts, fixed)
+  const { plan, why } = planFor(sa.host, sa.settings!, sa.facts, fixed)
   if (plan === undefined)
     throw new PeerError('PLAN_NONE', `no plan is left for ${sa.peer}: ${why}`, NotifyType.NO_PROPOSAL_CHOSEN)
   const before = sa.plan

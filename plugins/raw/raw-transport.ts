@@ -56,6 +56,8 @@ type FlowHeader = { -readonly [K in keyof IpHeader]-?: IpHeader[K] }
 const SOURCE_IN_NAME = 8 // sockaddr_in6: family, port, flow information, address
 const DEFAULT_TTL = 64
 
+const AH = 51
+
 /** IP protocols 50 and 51 over raw sockets, one per protocol and family for all local addresses. */
 export class RawTransport implements Transport {
   readonly name = 'raw'
@@ -265,6 +267,8 @@ export class RawTransport implements Transport {
     packet.df = (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) !== 0
     packet.flowLabel = 0
     packet.start = start + ipv4HeaderLength(bytes, start)
+    // AH covers the header with its options, which are known only here
+    packet.outer = bytes[start + Ipv4.PROTOCOL] === AH ? packet.start - start : undefined
     return flows.of(bytes, start + Ipv4.SOURCE, start + Ipv4.DESTINATION, 4)
   }
 

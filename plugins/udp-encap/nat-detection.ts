@@ -37,9 +37,10 @@ export class NatDetection implements IkeTask {
     const peerAsSeen = sources.some(s => same(s, hash(sa, message, remote)))
     sa.learn('localBehindNat', !hereAsSeen, `NAT_DETECTION_DESTINATION_IP from ${from}`)
     sa.learn('remoteBehindNat', !peerAsSeen, `NAT_DETECTION_SOURCE_IP from ${from}`)
-    // the hash stands for the address and port the peer sees: another one means another mapping, RFC 4555 §3.8
+    // the hash stands for the address and port the peer sees: another one means another mapping, RFC 4555 §3.8; its first
+    // octets tell two mappings apart as well as all
     if (message.exchange === ExchangeType.INFORMATIONAL)
-      sa.learn('natMapping', hex(destinations[0]!), `NAT_DETECTION_DESTINATION_IP from ${from}`)
+      sa.learn('natMapping', hex(destinations[0]!.subarray(0, 4)), `NAT_DETECTION_DESTINATION_IP from ${from}`)
   }
 }
 
