@@ -115,7 +115,14 @@ export interface Wish {
   readonly plugins?: readonly Plugin[]
 }
 
-export function settings({ peers, pools = { clients: '10.9.0.0/24' }, rules = [], ike = {}, manual, guard }: Wish): Settings {
+export function settings({
+  peers,
+  pools = { clients: '10.9.0.0/24' },
+  rules = [],
+  ike = {},
+  manual,
+  guard,
+}: Wish): Settings {
   const pool = ([name, prefix]: [string, string]): [string, PoolSettings] => [
     name,
     { name, prefix: parsePrefix(prefix)!, dns: [] },
