@@ -21,7 +21,7 @@ export interface UdpOptions {
   readonly nattPort?: number
   /** Prefixes, addresses or interface names (`docker*`) that detection leaves out; `nw*` always. */
   readonly exclude?: readonly string[]
-  /** Milliseconds between looks for changed addresses, default 5000; 0 for never. */
+  /** Milliseconds between looks for changed addresses, default 1000; 0 for never. */
   readonly watchMs?: number
   /** Octets of kernel buffer asked for per socket and direction, default 4 MiB. */
   readonly bufferSize?: number
@@ -117,7 +117,7 @@ export class UdpTransport implements Transport {
       await this.close()
       throw error
     }
-    const { watchMs = 5_000 } = this.#options
+    const { watchMs = 1_000 } = this.#options
     if (watchMs > 0 && !isFixed(this.#options.addresses)) {
       this.#timer = setInterval(() => this.rescan(), watchMs).unref()
     }

@@ -131,7 +131,7 @@ function swanctlConf(config: TunnelConfig): string {
     proposals = ${config.ike}
     encap = ${config.forceEncapsulation ? 'yes' : 'no'}
     # With MOBIKE, charon would follow a new NAT mapping only if a liveness check had gone through the old one.
-    mobike = no
+    mobike = ${config.mobike ? 'yes' : 'no'}
     dpd_delay = ${config.dpdSeconds}s
     rekey_time = 0
     local { auth = psk

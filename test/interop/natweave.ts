@@ -142,6 +142,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         psk: PSK,
         proposals: [config.ike],
         encapsulation: config.forceEncapsulation ? 'force' : 'auto',
+        mobike: config.mobike,
         dpd: config.dpdSeconds,
         rekey: 0,
         reconnect: false,

@@ -81,6 +81,9 @@ lab_up() {
       mkns bob;   public bob   eth0 203.0.113.60 ;;
     nat1)
       nat_router nata $lana.1 198.51.100.1; lanhost alice nata $lana.5 $lana.1 ;;
+    roam)
+      nat_router nata $lana.1 198.51.100.1; lanhost alice nata $lana.5 $lana.1
+      public alice eth1 203.0.113.50; ip -n "$(ns alice)" link set eth1 down ;;
     nat2|overlap)
       [ "$topo" = nat2 ] || { lana=10.0.0; lanb=10.0.0; }
       nat_router nata $lana.1 198.51.100.1; lanhost alice nata $lana.5 $lana.1
