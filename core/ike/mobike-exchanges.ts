@@ -16,12 +16,21 @@ const COOKIE = 32
 export class UpdateAddresses implements Exchange {
   readonly type = ExchangeType.INFORMATIONAL
   #flow: Flow | undefined
+  #cookie: Uint8Array | undefined
 
   request(sa: IkeSa): Payload[] {
     this.#flow = sa.flow
-    return [notify(NotifyType.UPDATE_SA_ADDRESSES), ...sa.mobility.announce(sa), ...prohibition(sa)]
+    // the peer has another address too: the answer proves that it is there
+    this.#cookie = sa.mobility.carried === undefined ? undefined : sa.rng.bytes(COOKIE)
+    return [
+      notify(NotifyType.UPDATE_SA_ADDRESSES),
+      ...sa.mobility.announce(sa),
+      ...prohibition(sa),
+      ...(this.#cookie === undefined ? [] : [notify(NotifyType.COOKIE2, this.#cookie)]),
+    ]
   }
 
+  /** @throws PeerError PEER_COOKIE2: the SA must be closed */
   response(sa: IkeSa, { payloads, flow }: IncomingMessage, now: number): void {
     const { mobility } = sa
     // addresses have changed since, so this answer speaks of others
@@ -29,6 +38,7 @@ export class UpdateAddresses implements Exchange {
     if (findNotify(payloads, NotifyType.UNEXPECTED_NAT_DETECTED) !== undefined) return mobility.refused(sa, 'nat', now)
     if (findNotify(payloads, NotifyType.UNACCEPTABLE_ADDRESSES) !== undefined)
       return mobility.refused(sa, 'unacceptable', now)
+    if (this.#cookie !== undefined) checkCookie(payloads, this.#cookie)
     if (!mobility.probed(sa, flow)) mobility.updated(sa, now)
   }
 }
@@ -60,11 +70,15 @@ export class ReturnRoutability implements Exchange {
   /** @throws PeerError PEER_COOKIE2: the SA must be closed */
   response(sa: IkeSa, { payloads }: IncomingMessage, now: number): void {
     const { mobility } = sa
-    const cookie = findNotify(payloads, NotifyType.COOKIE2)?.data
-    if (cookie === undefined || !equalBytes(cookie, this.#cookie!))
-      throw new PeerError('PEER_COOKIE2', 'the peer answered the return routability check with a wrong cookie')
+    checkCookie(payloads, this.#cookie!)
     if (mobility.carried === undefined) return
     if (sameFlow(this.#flow!, sa.flow)) mobility.verified(sa, now)
     else sa.enqueue(new ReturnRoutability(), now)
   }
+}
+
+function checkCookie(payloads: readonly Payload[], sent: Uint8Array): void {
+  const cookie = findNotify(payloads, NotifyType.COOKIE2)?.data
+  if (cookie === undefined || !equalBytes(cookie, sent))
+    throw new PeerError('PEER_COOKIE2', 'the peer answered the return routability check with a wrong cookie')
 }

@@ -99,9 +99,16 @@ export class Mobility {
   }
 
   #go(sa: IkeSa, flow: Flow, now: number): void {
-    this.carried = undefined
+    const before = sa.carrying
     this.#probed = []
-    sa.move(flow)
+    if (flow.remote.address === before.remote.address) {
+      this.carried = undefined
+      sa.move(flow)
+    } else {
+      // ESP waits until the peer has answered there: a list of addresses proves nothing, RFC 4555 §3.7
+      this.carried = this.decides ? before : { ...before, local: flow.local }
+      sa.flow = flow
+    }
     sa.host.observe(sa)
     // outstanding requests first, from the new address
     const again = sa.session.anew(now)
@@ -118,7 +125,10 @@ export class Mobility {
     this.#refused.clear()
     this.#natTries = 0
     this.#mapping = knownFact(sa.facts, 'natMapping')
+    const moved = this.carried !== undefined
+    this.carried = undefined
     this.#replan(sa, now)
+    if (moved) sa.effect({ type: 'moved', flow: sa.flow })
   }
 
   /** @throws PeerError PEER_ADDRESSES when nothing is left to try */

@@ -189,7 +189,11 @@ describe('the initiator moves', () => {
     pair.right.here = [THERE, V6[1]]
     pair.established()
     pair.move([V6[0]])
+    // what the peer says of its addresses proves nothing: ESP waits for an answer from there
+    expect([pair.left.sa.flow, pair.left.sa.carrying].map(carrying)).toEqual([V6[1], THERE])
     pair.settle()
+    expect(carrying(pair.left.sa.carrying)).toBe(V6[1])
+    expect(chart(pair.left)[4]).toMatch(/UPDATE_SA_ADDRESSES.*COOKIE2/)
     expect(pair.flows).toEqual([`${V6[0]} ${V6[1]}`, `${V6[1]} ${V6[0]}`])
   })
 
