@@ -143,13 +143,7 @@ export class Engine {
     if (this.#started) this.#installManual(this.#now)
   }
 
-  /** Addresses of peers with an SA that may go on from another local address: which one does the system send from? */
-  destinations(): readonly Address[] {
-    const mobile = [...this.peersByName.values()].flatMap(({ sas }) => sas.filter(sa => sa.mobility.enabled))
-    return [...new Set(mobile.flatMap(sa => [sa.flow.remote.address, ...sa.mobility.peerAddresses]))]
-  }
-
-  /** Local addresses or routes have changed; `sources` answers `destinations`, without those that nothing leads to. */
+  /** Local addresses or routes have changed; `sources`: for the peers' `destinations` the local address to send from. */
   relocate(sources: ReadonlyMap<Address, Address>, now: number): void {
     this.#now = now
     for (const { sas } of this.peersByName.values())
@@ -420,11 +414,11 @@ export class Engine {
       case 'activate':
         return this.#children.activate(effect.child)
       case 'retire':
-        this.#watch.forget(effect.child.id)
+        this.#watch.forget(effect.child)
         return this.#children.retire(sa, effect.child, now)
       case 'child-down':
         this.#children.remove(effect.child)
-        this.#watch.forget(effect.child.id)
+        this.#watch.forget(effect.child)
         this.event(
           name,
           { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why },
@@ -546,26 +540,18 @@ export class Engine {
           this.#moved(sa, sa.carrying, now)
         }
         break
-      case 'forged':
-        this.#forged(sa, child, event.total, now)
+      case 'forged': {
+        const alarm = this.#watch.failed(sa.peer!, child, event.total, now)
+        if (alarm !== undefined) this.event(sa.peer!, alarm, now)
+        if (alarm?.rekey) sa.enqueue(new ChildExchange(child.settings, child), now)
         break
+      }
       case 'first-inbound':
         // the peer has shown that it has the new SA: now it is safe to send on it
         this.#children.activate(child)
         break
     }
     this.#carryOut(sa, now)
-  }
-
-  #forged(sa: IkeSa, child: ChildSa, total: number, now: number): void {
-    const { id, settings } = child
-    const alarm = this.#watch.failed(id, `${sa.peer}/${settings.name}`, total, now)
-    if (alarm === undefined) return
-    const rekey = alarm.rekey && child.state === 'installed'
-    const { windowMs } = this.#settings.guard ?? DEFAULT_GUARD
-    const about = { child: settings.name, id, failures: alarm.failures, windowMs, rekey }
-    this.event(sa.peer!, { type: 'forged-packets', ...about }, now)
-    if (rekey) sa.enqueue(new ChildExchange(settings, child), now)
   }
 
   /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */

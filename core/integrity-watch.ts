@@ -1,4 +1,6 @@
+import type { NatweaveEvent } from './contracts/natweave.ts'
 import type { GuardSettings } from './contracts/settings.ts'
+import type { ChildSa } from './ike/host.ts'
 
 interface Window {
   readonly since: number
@@ -6,12 +8,8 @@ interface Window {
   readonly before: number
 }
 
-/** What a rise of failed integrity checks calls for. */
-export interface Alarm {
-  readonly failures: number
-  /** False while the last rekey for this reason is too near. */
-  readonly rekey: boolean
-}
+/** What a rise of failed integrity checks is told as; `rekey` is false while the last one for this reason is too near. */
+export type Alarm = Omit<Extract<NatweaveEvent, { type: 'forged-packets' }>, 'at' | 'peer'>
 
 /**
  * Notices when somebody sends packets with the SPI of a Child SA that are not the peer's: each costs an integrity check.
@@ -29,12 +27,15 @@ export class IntegrityWatch {
   }
 
   /**
-   * @param id - of the Child SA
-   * @param child - what stays the same when it is rekeyed
-   * @param total - failed checks since it was installed
+   * @param total - failed checks since the SA was installed
    * @returns the alarm, once in a window
    */
-  failed(id: string, child: string, total: number, now: number): Alarm | undefined {
+  failed(
+    peer: string,
+    { id, settings, state }: Pick<ChildSa, 'id' | 'settings' | 'state'>,
+    total: number,
+    now: number,
+  ): Alarm | undefined {
     const { failures, windowMs, pauseMs } = this.#settings
     if (failures === 0) return undefined
     let window = this.#windows.get(id)
@@ -44,14 +45,14 @@ export class IntegrityWatch {
     }
     // said at the moment the limit is reached; what comes after belongs to the same alarm
     if (total - window.before !== failures) return undefined
-    const last = this.#rekeyed.get(child)
-    const rekey = last === undefined || now - last >= pauseMs
+    const child = `${peer}/${settings.name}`
+    const rekey = state === 'installed' && now - (this.#rekeyed.get(child) ?? -Infinity) >= pauseMs
     if (rekey) this.#rekeyed.set(child, now)
-    return { failures, rekey }
+    return { type: 'forged-packets', child: settings.name, id, failures, windowMs, rekey }
   }
 
   /** The Child SA is gone. */
-  forget(id: string): void {
+  forget({ id }: Pick<ChildSa, 'id'>): void {
     this.#windows.delete(id)
   }
 }

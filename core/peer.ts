@@ -1,5 +1,6 @@
 import type { Facts } from './contracts/facts.ts'
 import type { Machine } from './contracts/machine.ts'
+import type { Address } from './contracts/net.ts'
 import type { PeerSettings } from './contracts/settings.ts'
 import type { PathIn, PathOut } from './contracts/strategy.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
@@ -35,6 +36,12 @@ export class Peer {
     const sa = this.current
     if (sa === undefined) return this.path === undefined ? 'idle' : 'connecting'
     return sa.state === 'established' ? 'established' : sa.state === 'closing' ? 'closing' : 'connecting'
+  }
+
+  /** Its addresses that an SA may go on to from another local address. */
+  get destinations(): readonly Address[] {
+    const mobile = this.sas.filter(sa => sa.mobility.enabled)
+    return [...new Set(mobile.flatMap(sa => [sa.flow.remote.address, ...sa.mobility.peerAddresses]))]
   }
 
   succeeded(): void {

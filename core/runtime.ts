@@ -102,7 +102,7 @@ export class Runtime implements Natweave {
     const change = ++this.#changes
     if (this.#state !== 'running') return
     const sources = new Map<Address, Address>()
-    for (const to of engine.destinations())
+    for (const to of new Set([...engine.peersByName.values()].flatMap(peer => peer.destinations)))
       for (const transport of transports) {
         const source = await transport.source(to)
         if (source !== undefined && !sources.has(to)) sources.set(to, source)

@@ -12,7 +12,7 @@ import { facts } from '../../core/policy/strategies.ts'
 import { SeededRng } from '../../kit/index.ts'
 
 const { NAT_DETECTION_SOURCE_IP: SOURCE, NAT_DETECTION_DESTINATION_IP: DESTINATION } = NotifyType
-const { IKE_SA_INIT, IKE_AUTH } = ExchangeType
+const { IKE_SA_INIT, IKE_AUTH, INFORMATIONAL } = ExchangeType
 
 const I = '10.1.0.10:500'
 const R = '192.0.2.1:500'
@@ -212,4 +212,56 @@ test('the plugin registers both, tasks afresh for each IKE SA', () => {
   expect(more).toEqual([])
   expect(detector).toMatchObject({ name: 'nat-detection' })
   expect(detector?.tasks()[0]).not.toBe(detector?.tasks()[0])
+})
+
+describe('INFORMATIONAL messages of MOBIKE, RFC 4555', () => {
+  const update: Payload = {
+    type: 'N',
+    protocol: 0,
+    spi: new Uint8Array(0),
+    notify: NotifyType.UPDATE_SA_ADDRESSES,
+    data: new Uint8Array(0),
+  }
+  const flows = { here: flow('10.1.0.10:4500', '192.0.2.1:4500'), there: flow('192.0.2.1:4500', '203.0.113.7:61234') }
+  const ask = (end: End, payloads: Payload[]): Payload[] => {
+    end.task.build({ exchange: INFORMATIONAL, response: false, messageId: 2, flow: flows.here, payloads }, end)
+    return payloads
+  }
+  const answer = (end: End, asked: readonly Payload[], on: Flow = flows.there): Payload[] => {
+    const request = { exchange: INFORMATIONAL, response: false, messageId: 2, flow: on, payloads: asked }
+    end.task.process(request, end)
+    const payloads: Payload[] = []
+    end.task.build({ exchange: INFORMATIONAL, response: true, messageId: 2, flow: on, payloads, request }, end)
+    return payloads
+  }
+  const types = (payloads: readonly Payload[]) => payloads.map(p => (p.type === 'N' ? p.notify : 0))
+
+  test('an update has the hashes, with both SPIs, and the answer tells of a NAT', () => {
+    const [i, r] = [new End(true), new End(false)]
+    const asked = ask(i, [update])
+    expect(types(asked)).toEqual([NotifyType.UPDATE_SA_ADDRESSES, SOURCE, DESTINATION])
+    const answered = answer(r, asked)
+    expect(types(answered)).toEqual([SOURCE, DESTINATION])
+    i.hears(answered, flows.here, INFORMATIONAL)
+    expect([i.facts.localBehindNat?.value, i.facts.remoteBehindNat?.value]).toEqual([true, false])
+    expect([r.facts.localBehindNat?.value, r.facts.remoteBehindNat?.value]).toEqual([false, true])
+  })
+
+  test('a liveness check from behind a NAT compares the mapping, and changes no fact of the other end', () => {
+    const [i, r] = [new End(true, { mobike: true, localBehindNat: true }), new End(false)]
+    const mappings = ['203.0.113.7:61234', '203.0.113.7:61234', '203.0.113.7:61235'].map(seen => {
+      i.hears(answer(r, ask(i, []), flow('192.0.2.1:4500', seen)), flows.here, INFORMATIONAL)
+      return i.facts.natMapping?.value
+    })
+    expect([mappings[0] === mappings[1], mappings[1] === mappings[2]]).toEqual([true, false])
+    expect(r.facts).toEqual({})
+  })
+
+  test.each([
+    { name: 'without a NAT', known: { mobike: true, localBehindNat: false } },
+    { name: 'without MOBIKE', known: { localBehindNat: true } },
+  ])('a liveness check says nothing $name, and so does its answer', ({ known }) => {
+    const asked = ask(new End(true, known), [])
+    expect([...asked, ...answer(new End(false), asked)]).toEqual([])
+  })
 })
