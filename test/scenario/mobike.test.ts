@@ -174,3 +174,32 @@ describe('the NAT in front of the client', () => {
     expect(same(a)).toEqual([1, 0, 1])
   })
 })
+
+describe('several mobile clients', () => {
+  scenario('the same private address behind two NATs, then both behind one', async seed => {
+    const world = topologies.overlap({ seed, trace: false })
+    const { net, inet, alice, bob, moon, mars } = world
+    const wire = new Wire(net, inet)
+    const mobile = { mobike: true, unique: 'keep' } as const
+    const a = await node(net, alice, { peers: [toMoon(mobile)] })
+    const b = await node(net, bob, { peers: [toMoon({ ...mobile, me: 'bob' })] })
+    const m = await node(net, moon, { peers: [clients(mobile)] })
+    await a.connect('moon')
+    await b.connect('moon')
+    const [mine, theirs] = [a, b].map(({ device }) => device.addresses[0]!.text)
+    const bulks = [alice, bob].map(host => host.bulk(MARS, { bytes: BYTES }))
+    await net.advance(150)
+    alice.moveTo({ lan: bob.interface().lan!, addresses: ['10.0.0.6/24'], gateways: ['10.0.0.1'] })
+    await net.until(() => bulks.every(({ done }) => done), { within: 60_000 })
+    expect(bulks.map(({ intact }) => intact)).toEqual([true, true])
+    expect([same(a), same(b)]).toEqual([
+      [1, 0, 1],
+      [1, 0, 1],
+    ])
+    expect(m.peer('clients').children).toHaveLength(2)
+    expect(mine).not.toBe(theirs)
+    expect(await ping(net, mars, mine!)).toBe(3)
+    expect(await ping(net, mars, theirs!)).toBe(3)
+    expectPrivate(wire)
+  })
+})
