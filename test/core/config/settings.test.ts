@@ -245,3 +245,12 @@ test('whatever is given, the answer is settings or ConfigErrors', () => {
     }),
   )
 })
+
+test('what is done about forged packets, and for whom MOBIKE is off', () => {
+  const peers = { moon: { remote: '192.0.2.1', psk: 'x', mobike: false, children } }
+  const usual = parseConfig({ peers }, sources).settings
+  expect(usual.guard).toEqual({ failures: 100, windowMs: 10_000, pauseMs: 60_000 })
+  expect(usual.peers.moon?.mobike).toBe(false)
+  const strict = parseConfig({ peers, guard: { failures: 5, window: '1s', pause: '5m' } }, sources).settings
+  expect(strict.guard).toEqual({ failures: 5, windowMs: 1_000, pauseMs: 300_000 })
+})
