@@ -9,10 +9,12 @@ export interface Figure {
   readonly how: string
 }
 
-export interface Bench {
+export interface Bench<F extends Figure = Figure> {
   readonly name: string
   readonly about: string
-  run(): Promise<readonly Figure[]>
+  run(): Promise<readonly F[]>
+  /** Figures as a table of their own; absent: a line for each. */
+  show?(figures: readonly F[]): string
 }
 
 /** Real ms, monotonic. */

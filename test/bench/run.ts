@@ -3,9 +3,10 @@ import { codec } from './codec.ts'
 import { esp } from './esp.ts'
 import { handshakes } from './handshakes.ts'
 import type { Bench, Figure } from './measure.ts'
+import { overhead } from './overhead.ts'
 import { peers } from './peers.ts'
 
-const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec]
+const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec, overhead]
 const USAGE = `usage: npm run bench -- [--only ${BENCHES.map(b => b.name).join('|')}] [--json]`
 
 const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 })
@@ -44,12 +45,12 @@ async function main(args: readonly string[]): Promise<void> {
     return
   }
   const results: { bench: string; about: string; figures: readonly Figure[] }[] = []
-  for (const { name, about, run } of chosen) {
+  for (const { name, about, run, show = table } of chosen) {
     if (!json) process.stdout.write(`\n${name}: ${about}\n`)
     const figures = await run()
     results.push({ bench: name, about, figures })
     if (json) continue
-    process.stdout.write(`${table(figures)}\n`)
+    process.stdout.write(`${show(figures)}\n`)
     for (const how of new Set(figures.map(f => f.how))) process.stdout.write(`  - ${how}\n`)
   }
   if (json)
@@ -57,5 +58,11 @@ async function main(args: readonly string[]): Promise<void> {
       `${JSON.stringify({ node: process.version, platform: `${process.platform} ${process.arch}`, results }, undefined, 2)}\n`,
     )
 }
+
+// whoever reads along may stop, as `head` does
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
 
 await main(process.argv.slice(2))
