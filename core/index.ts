@@ -2,6 +2,7 @@
 export * from './contracts/crypto.ts'
 export * from './contracts/data-plane.ts'
 export * from './contracts/device.ts'
+export * from './contracts/drop.ts'
 export * from './contracts/facts.ts'
 export * from './contracts/ike-task.ts'
 export * from './contracts/log.ts'

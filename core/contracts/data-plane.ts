@@ -1,28 +1,7 @@
+import type { Drop } from './drop.ts'
 import type { Flow } from './net.ts'
 import type { Packet } from './packet.ts'
 import type { EncapStrategy, Mode, Plan, Selector } from './strategy.ts'
-
-/** Why a packet went no further; counted by this name, shown by status. */
-export const DROPS = [
-  'malformed',
-  'no-policy',
-  'no-sa',
-  'unknown-spi',
-  'replay',
-  'integrity',
-  'padding',
-  'dummy',
-  'next-header',
-  'selector',
-  'inner-malformed',
-  'fragment',
-  'too-big',
-  'hard-lifetime',
-  'sequence-exhausted',
-  'encapsulation',
-  'not-encodable',
-] as const
-export type Drop = (typeof DROPS)[number]
 
 /** Keying material of one direction. */
 export interface EspKeys {

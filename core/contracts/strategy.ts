@@ -1,4 +1,4 @@
-import type { Drop } from './data-plane.ts'
+import type { Drop } from './drop.ts'
 import type { Facts } from './facts.ts'
 import type { IkeTask } from './ike-task.ts'
 import type { Machine } from './machine.ts'

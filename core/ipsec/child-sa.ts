@@ -1,5 +1,6 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
-import type { ChildCounters, ChildSaSpec, Drop } from '../contracts/data-plane.ts'
+import type { ChildCounters, ChildSaSpec } from '../contracts/data-plane.ts'
+import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Flow } from '../contracts/net.ts'
 import { AhOpener, AhSealer } from './ah.ts'

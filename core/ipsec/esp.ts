@@ -1,5 +1,6 @@
 import type { Aead, Cipher, CryptoProvider, Mac } from '../contracts/crypto.ts'
-import type { Drop, EspKeys, EspSuite } from '../contracts/data-plane.ts'
+import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
+import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { MAX_PACKET, type Packet } from '../contracts/packet.ts'
 import { UsageError } from '../errors.ts'

@@ -1,5 +1,6 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
-import type { ChildCounters, ChildSaSpec, DataPlane, Drop, PlaneOutlet } from '../contracts/data-plane.ts'
+import type { ChildCounters, ChildSaSpec, DataPlane, PlaneOutlet } from '../contracts/data-plane.ts'
+import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { type Flow, sameFlow } from '../contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../contracts/packet.ts'

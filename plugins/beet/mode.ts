@@ -1,4 +1,4 @@
-import type { Drop } from '../../core/contracts/data-plane.ts'
+import type { Drop } from '../../core/contracts/drop.ts'
 import type { Flow } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Mode } from '../../core/contracts/strategy.ts'

@@ -1,4 +1,4 @@
-import type { Drop } from '../../contracts/data-plane.ts'
+import type { Drop } from '../../contracts/drop.ts'
 import { type Facts, knownFact } from '../../contracts/facts.ts'
 import type { Packet } from '../../contracts/packet.ts'
 import type { Assessment, Mode, ModeContext, ModeStrategy, Problem, Selector } from '../../contracts/strategy.ts'

@@ -1,4 +1,4 @@
-import { DROPS } from '../../../core/contracts/data-plane.ts'
+import { DROPS } from '../../../core/contracts/drop.ts'
 import type { Facts } from '../../../core/contracts/facts.ts'
 import { type Flow, sameFlow } from '../../../core/contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../../../core/contracts/packet.ts'

@@ -1,4 +1,4 @@
-import { DROPS } from '../../../core/contracts/data-plane.ts'
+import { DROPS } from '../../../core/contracts/drop.ts'
 import type { Flow } from '../../../core/contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../../../core/contracts/packet.ts'
 import type { ModeContext, ModeStrategy, Selector } from '../../../core/contracts/strategy.ts'
