@@ -28,6 +28,8 @@ function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
   const lines = [peer.ageMs === undefined ? head : `${head} ${c.dim(`for ${duration(peer.ageMs)}`)}`]
   const rows: string[][] = [['  ', 'identity', `${peer.localId} ↔ ${peer.remoteId}`]]
   if (peer.local !== undefined) rows.push(['  ', 'path', `${peer.local} ↔ ${peer.remote}`])
+  if (peer.additionalAddresses !== undefined && peer.additionalAddresses.length > 0)
+    rows.push(['  ', 'also at', peer.additionalAddresses.join(', ')])
   if (peer.suite !== undefined)
     rows.push(['  ', 'IKE', `${peer.suite}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`])
   if (peer.plan !== undefined) rows.push(['  ', 'plan', `${peer.plan.path} + ${peer.plan.encap} + ${peer.plan.mode}`])
@@ -90,7 +92,11 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
     case 'child-down':
       return `${event.child} is down: ${event.why}`
     case 'moved':
-      return `the peer is now at ${event.remote}`
+      return `the path is now ${event.local === undefined ? '' : `${event.local} ↔ `}${event.remote}`
+    case 'forged-packets': {
+      const count = `${event.failures} packets in ${duration(event.windowMs)} for ${event.child} did not authenticate`
+      return c.yellow(event.rekey ? `${count}: it gets a new SPI` : count)
+    }
     case 'down':
       return `down: ${event.why}`
     case 'failed':
