@@ -66,7 +66,7 @@ describe('events', () => {
       'lan is up: tunnel in udp-encap, aes128gcm16',
     ],
     [{ type: 'child-failed', child: '', code: 'PEER_TS_UNACCEPTABLE', why: 'selectors' }, 'a child failed: selectors'],
-    [{ type: 'moved', remote: '198.51.100.7:61000' }, 'the peer is now at 198.51.100.7:61000'],
+    [{ type: 'moved', remote: '198.51.100.7:61000' }, 'the path is now 198.51.100.7:61000'],
     [{ type: 'failed', code: 'PEER_TIMEOUT', why: 'no answer' }, 'failed: no answer'],
     [{ type: 'keys', line: { sk_ei: 'secret' } }, undefined],
   ] as const)
