@@ -51,7 +51,7 @@ function ipv4(p: Buffer, at: number): Captured {
 
 /** What a capture on the public segment shows. */
 export interface Seen {
-  /** ESP: SPI in hex → sequence numbers in order of appearance. */
+  /** ESP, or AH where that is wanted: SPI in hex → sequence numbers in order of appearance. */
   readonly esp: ReadonlyMap<string, readonly number[]>
   readonly ike: number
   readonly keepalives: number
@@ -64,23 +64,28 @@ export interface Seen {
 export const MARKER = 'natweave-inside!'
 
 /**
- * Sorts a capture of the public segment. Only IKE, ESP in UDP and NAT-keepalives may be there, or else IKE and plain ESP:
- * anything else counts as clear, and so does a packet of any kind with the marker of our own traffic in it.
+ * Sorts a capture of the public segment. Only IKE, ESP in UDP and NAT-keepalives may be there, or else IKE and plain ESP,
+ * or IKE and AH: anything else counts as clear, and so does a packet of any kind with the marker of our own traffic in
+ * it. AH hides nothing, so there the marker may be seen behind its header, and nowhere else.
  */
-export function inspect(file: string, encap: 'udp' | 'plain' = 'udp'): Seen {
+export function inspect(file: string, encap: Outside = 'udp'): Seen {
   const esp = new Map<string, number[]>()
   const { packets, others } = readCapture(file)
   const clear: string[] = others > 0 ? [`${others} frames that are not IPv4`] : []
   let [ike, keepalives, clearCount] = [0, 0, others]
   for (const packet of packets) {
-    const kind = packet.data.includes(MARKER) ? 'clear' : classify(packet, encap)
+    const authentic = encap === 'ah' && packet.protocol === AH
+    const kind = packet.data.includes(MARKER) && !authentic ? 'clear' : classify(packet, encap)
     if (kind === 'ike') ike++
     else if (kind === 'keepalive') keepalives++
     else if (kind === 'esp') {
-      const spi = packet.data.toString('hex', 0, 4)
+      // in AH, RFC 4302 §2, next header, length and a reserved field come before them
+      const at = authentic ? 4 : 0
+      const spi = packet.data.toString('hex', at, at + 4)
+      const number = packet.data.readUInt32BE(at + 4)
       const numbers = esp.get(spi)
-      if (numbers === undefined) esp.set(spi, [packet.data.readUInt32BE(4)])
-      else numbers.push(packet.data.readUInt32BE(4))
+      if (numbers === undefined) esp.set(spi, [number])
+      else numbers.push(number)
     } else if (clearCount++ < 3) clear.push(describe(packet))
   }
   return { esp, ike, keepalives, clear, clearCount }
@@ -89,12 +94,17 @@ export function inspect(file: string, encap: 'udp' | 'plain' = 'udp'): Seen {
 const NON_ESP_MARKER = 0
 
 const ESP = 50
+const AH = 51
+
+/** What may be on the public segment beside IKE. */
+export type Outside = 'udp' | 'plain' | 'ah'
 
 /** RFC 3948 §2: what a datagram on port 4500 is. On port 500 it can only be IKE. */
-function classify(packet: Captured, encap: 'udp' | 'plain'): 'ike' | 'esp' | 'keepalive' | 'clear' {
+function classify(packet: Captured, encap: Outside): 'ike' | 'esp' | 'keepalive' | 'clear' {
   const { protocol, srcPort, dstPort, data } = packet
   const ports = [srcPort, dstPort]
   if (encap === 'plain' && protocol === ESP && data.length >= 8) return 'esp'
+  if (encap === 'ah' && protocol === AH && data.length >= 12) return 'esp'
   if (protocol !== 17) return 'clear'
   if (ports.includes(4500)) {
     if (data[0] === 0xff && data.length <= 18) return 'keepalive' // Ethernet pads the frame to 60 octets

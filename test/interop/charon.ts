@@ -81,6 +81,11 @@ export class Charon implements Party {
     return keysOfLog(log, await this.sas(), this.#config.role)
   }
 
+  /** What it has said so far, at its usual level. */
+  log(): string {
+    return readFileSync(this.#lab.file(this.host, 'charon-log.log'), 'latin1')
+  }
+
   async stop(): Promise<void> {
     await this.#process?.stop()
   }
@@ -106,6 +111,7 @@ export class Charon implements Party {
   # both ends are test hosts: give up on a dead peer after 0.5 + 0.9 + 1.6 + 2.9 s
   retransmit_timeout = 0.5
   retransmit_tries = 3
+  send_vendor_id = ${this.#config.vendorId ? 'yes' : 'no'}
   user = root
   filelog {
     ${log('log', 'default = 1')}
@@ -140,7 +146,8 @@ function swanctlConf(config: TunnelConfig): string {
       id = ${theirs} }
     children {
       lan {
-        ${initiator ? 'remote_ts' : 'local_ts'} = 10.3.0.0/24
+        ${initiator ? 'remote_ts' : 'local_ts'} = ${config.protects}
+        mode = ${config.mode === 'beet' ? 'beet' : 'tunnel'}
         esp_proposals = ${config.esp}
         rekey_time = 0
       }

@@ -96,7 +96,8 @@ export class NatweaveProcess implements Party {
 
   async #command(...args: readonly string[]): Promise<string> {
     const done = await this.#ask(...args)
-    if (done.code !== 0) throw new Error(`natweave ${args[0]} on ${this.host}: ${last(done.stderr, done.stdout)}`)
+    if (done.code !== 0)
+      throw new Error(`natweave ${args[0]} on ${this.host}: status ${done.code}: ${last(done.stderr, done.stdout)}`)
     return done.stdout
   }
 
@@ -130,7 +131,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
   return {
     device: { name: device },
-    ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap'] } : {}),
+    ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap', 'beet'] } : {}),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: { retransmit: { timeout: '500ms', tries: 3 } },
     ...(initiator ? {} : { pools: { rw: { addresses: ADDRESS.pool } } }),
@@ -148,8 +149,9 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         reconnect: false,
         children: {
           lan: {
-            [initiator ? 'remote' : 'local']: [ADDRESS.moonLan],
-            mode: 'tunnel',
+            [initiator ? 'remote' : 'local']: [config.protects],
+            mode: config.mode,
+            protocol: config.protocol,
             proposals: [config.esp],
             rekey: 0,
           },

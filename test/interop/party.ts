@@ -19,7 +19,18 @@ export interface TunnelConfig {
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */
   readonly raw: boolean
+  /** What is asked of the Child SA; both ends are configured alike. */
+  readonly mode: ChildMode
+  /** AH: natweave only. */
+  readonly protocol: 'esp' | 'ah'
+  /** What the responder protects, a prefix. */
+  readonly protects: string
+  /** strongSwan's vendor ID, by which it takes the private number of BEET mode seriously. natweave always sends it. */
+  readonly vendorId: boolean
 }
+
+/** `auto`: what natweave thinks best. */
+export type ChildMode = 'tunnel' | 'beet' | 'auto'
 
 export const PSK = "natweave interop's shared secret"
 export const IDENTITY = { initiator: 'alice@lab.test', responder: 'moon@lab.test' } as const

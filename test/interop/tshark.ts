@@ -12,6 +12,10 @@ export interface Decoded {
   readonly esp: number
   readonly espGoodIcv: number
   readonly espDecrypted: number
+  /** ESP packets with a transport protocol inside and no IP header before it, as in BEET mode. */
+  readonly espHeaderless: number
+  /** AH packets with an IP packet inside. */
+  readonly ah: number
   /** Malformed fields and whatever else Wireshark calls wrong, with frame numbers; the first few. */
   readonly complaints: readonly string[]
 }
@@ -69,16 +73,24 @@ export async function decode(file: string, keys: readonly KeyLine[]): Promise<De
   )
 }
 
-/** @throws unless Wireshark has understood every packet; with `decrypted` also what is inside every encrypted one */
-export function expectUnderstood(decoded: Decoded, decrypted: boolean): void {
-  const { packets, complaints, ikeEncrypted, ikeDecrypted, esp, espGoodIcv, espDecrypted } = decoded
+/**
+ * @param inside - what every ESP packet must have in it; `ah`: there is AH with IP in it, and no ESP
+ * @throws unless Wireshark has understood every packet; with `decrypted` also what is inside every encrypted one
+ */
+export function expectUnderstood(
+  decoded: Decoded,
+  decrypted: boolean,
+  inside: 'ip' | 'no IP header' | 'ah' = 'ip',
+): void {
+  const { packets, complaints, ikeEncrypted, ikeDecrypted, esp, espGoodIcv } = decoded
   if (complaints.length > 0) throw new Error(`tshark: ${complaints.join('; ')}`)
-  if (packets === 0 || ikeEncrypted === 0 || esp === 0)
+  if (packets === 0 || ikeEncrypted === 0 || (inside === 'ah' ? decoded.ah : esp) === 0)
     throw new Error(`tshark: nothing to check in ${packets} packets`)
   if (!decrypted) return
   if (ikeDecrypted !== ikeEncrypted) throw new Error(`tshark: ${ikeDecrypted} of ${ikeEncrypted} IKE messages decrypt`)
   if (espGoodIcv !== esp) throw new Error(`tshark: ${espGoodIcv} of ${esp} ESP packets have a good ICV`)
-  if (espDecrypted !== esp) throw new Error(`tshark: ${espDecrypted} of ${esp} ESP packets decrypt to an IP packet`)
+  const right = inside === 'no IP header' ? decoded.espHeaderless : decoded.espDecrypted
+  if (right !== esp) throw new Error(`tshark: ${right} of ${esp} ESP packets have inside: ${inside}`)
 }
 
 function parse(line: string): Row {
@@ -96,13 +108,15 @@ function summary(rows: readonly Row[]): Decoded {
     esp: count(row => row['esp.spi'] !== ''),
     espGoodIcv: count(row => row['esp.icv_good'] === '1'),
     espDecrypted: count(row => /:esp:ip:/.test(row['frame.protocols'])),
+    espHeaderless: count(row => /:esp:(icmp|tcp|udp)/.test(row['frame.protocols'])),
+    ah: count(row => /:ip:ah:ip:/.test(row['frame.protocols'])),
     complaints: rows.flatMap(complaint).slice(0, 5),
   }
 }
 
 function complaint(row: Row): string[] {
   // warnings on a decrypted inner packet (D-SACK and the like) speak of the kernel's TCP, not of natweave
-  const limit = row['frame.protocols'].includes(':esp:ip:') ? ERROR : WARNING
+  const limit = /:(esp:(ip|tcp)|ah:ip)/.test(row['frame.protocols']) ? ERROR : WARNING
   const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= limit)
   if (row['_ws.malformed'] === '' && row['esp.icv_bad'] !== '1' && !severe) return []
   const what = row['esp.icv_bad'] === '1' ? 'bad ICV' : row['_ws.expert.message'] || 'malformed'

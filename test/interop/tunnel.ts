@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { inspect, type Seen } from './capture.ts'
+import { inspect, type Outside, type Seen } from './capture.ts'
 import { Charon } from './charon.ts'
 import { ADDRESS, type Host, type Lab, type NatType } from './lab.ts'
 import { NatweaveProcess } from './natweave.ts'
-import type { Party, Product, SaView, TunnelConfig } from './party.ts'
+import type { ChildMode, Party, Product, SaView, TunnelConfig } from './party.ts'
 import { until } from './process.ts'
 import type { End } from './traffic.ts'
 import { type Decoded, decode, expectUnderstood } from './tshark.ts'
@@ -23,6 +23,14 @@ export interface TunnelOptions {
   readonly mobike?: boolean
   /** Which ends have raw sockets; only natweave can. Undefined: none. */
   readonly raw?: 'both' | 'initiator'
+  /** Default: tunnel. */
+  readonly mode?: ChildMode
+  /** Default: ESP. AH needs natweave with raw sockets at both ends. */
+  readonly protocol?: 'esp' | 'ah'
+  /** What moon protects: its LAN, or mars alone. */
+  readonly protects?: string
+  /** strongSwan sends its vendor ID. */
+  readonly vendorId?: boolean
 }
 
 /**
@@ -48,7 +56,8 @@ export class Tunnel {
   readonly moon: Party
   readonly #esp: string
   readonly #ike: string
-  readonly #encapsulated: boolean
+  readonly #outside: Outside
+  readonly #mode: ChildMode
   readonly #endCapture: () => Promise<string>
 
   private constructor(lab: Lab, options: TunnelOptions, alice: Party, moon: Party, endCapture: () => Promise<string>) {
@@ -57,12 +66,22 @@ export class Tunnel {
     this.moon = moon
     this.#esp = options.esp ?? ESP
     this.#ike = options.ike ?? IKE
-    this.#encapsulated = options.raw !== 'both' || options.nat !== undefined
+    const encapsulated = options.raw !== 'both' || options.nat !== undefined
+    this.#outside = options.protocol === 'ah' ? 'ah' : encapsulated ? 'udp' : 'plain'
+    this.#mode = options.mode ?? 'tunnel'
     this.#endCapture = endCapture
   }
 
   /** Builds the network, starts both ends and connects. */
   static async up(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
+    const tunnel = await Tunnel.prepare(lab, options)
+    await tunnel.alice.connect()
+    await tunnel.settled()
+    return tunnel
+  }
+
+  /** The same up to the moment before the first message. */
+  static async prepare(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
     if (options.nat === undefined) await lab.up('direct')
     else await lab.up(options.mobike ? 'roam' : 'nat1', ['--nata', options.nat])
     const config = {
@@ -71,6 +90,10 @@ export class Tunnel {
       gateway: ADDRESS.moon,
       dpdSeconds: options.dpdSeconds ?? 0,
       mobike: options.mobike ?? false,
+      mode: options.mode ?? 'tunnel',
+      protocol: options.protocol ?? 'esp',
+      protects: options.protects ?? ADDRESS.moonLan,
+      vendorId: options.vendorId ?? false,
     }
     const end = (role: TunnelConfig['role'], raw: boolean): TunnelConfig => {
       // strongSwan's user-space ESP needs UDP, whatever the peer could do without
@@ -85,10 +108,7 @@ export class Tunnel {
     const moon = new make[options.responder](lab, 'moon', end('responder', options.raw === 'both'))
     const endCapture = await lab.capture('inet', 'br0', 'public')
     await Promise.all([alice.start(), moon.start()])
-    const tunnel = new Tunnel(lab, options, alice, moon, endCapture)
-    await alice.connect()
-    await tunnel.settled()
-    return tunnel
+    return new Tunnel(lab, options, alice, moon, endCapture)
   }
 
   /** The end of the tunnel at alice, under its virtual address. */
@@ -149,13 +169,13 @@ export class Tunnel {
       ['alice', alice],
       ['moon', moon],
     ] as const) {
-      equal(`${name}: mode`, sa.mode, 'tunnel')
+      equal(`${name}: mode`, sa.mode, this.#mode)
       equal(`${name}: cipher`, sa.cipher, this.#esp.replace(GROUP, ''))
       equal(`${name}: IKE`, sa.ikeSuite, this.#ike)
-      equal(`${name}: ESP in UDP`, sa.encapsulated, this.#encapsulated)
+      equal(`${name}: ESP in UDP`, sa.encapsulated, this.#outside === 'udp')
     }
     const capture = await this.#endCapture()
-    const seen = inspect(capture, this.#encapsulated ? 'udp' : 'plain')
+    const seen = inspect(capture, this.#outside)
     expectNoClear(seen)
     const full = { alice: await this.#socketFull('alice'), moon: await this.#socketFull('moon') }
     const here = { there: packetsOf(seen, alice.spiOut), back: packetsOf(seen, alice.spiIn) }
@@ -178,15 +198,31 @@ export class Tunnel {
     return [
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
-      `esp=${alice.cipher}${this.#encapsulated ? '' : ' without UDP'}`,
+      `${this.#outside === 'ah' ? 'ah' : 'esp'}=${alice.cipher}${this.#outside === 'plain' ? ' without UDP' : ''}`,
       `packets=${here.there}+${here.back} (socket full: ${full.moon}+${full.alice}) on both ends and on the wire, clear=0`,
-      `tshark=${decoded.espDecrypted}/${decoded.esp} ESP ${decoded.ikeDecrypted}/${decoded.ikeEncrypted} IKE`,
+      `tshark=${this.#outside === 'ah' ? `${decoded.ah} AH` : `${decoded.espGoodIcv}/${decoded.esp} ESP`} ${decoded.ikeDecrypted}/${decoded.ikeEncrypted} IKE`,
     ]
+  }
+
+  /**
+   * The checks where nothing may have come up: no SAs on both ends, and nothing but IKE on the public segment. To be
+   * called once, at the end.
+   */
+  async expectNothing(): Promise<string[]> {
+    await until('both ends without SAs', 5000, async () =>
+      (await Promise.all([this.alice.sas(), this.moon.sas()])).every(({ length }) => length === 0),
+    )
+    const capture = await this.#endCapture()
+    const { ike, esp, clear, clearCount } = inspect(capture, this.#outside)
+    if (clearCount > 0) throw new Error(`${clearCount} clear packets on the public segment: ${clear.join('; ')}`)
+    if (ike === 0) throw new Error('no IKE on the public segment')
+    if (esp.size > 0) throw new Error(`ESP or AH of ${esp.size} SAs on the public segment`)
+    return [`${ike} IKE messages, no SA on both ends, nothing else on the wire`]
   }
 
   /** Datagrams that the host's kernel has dropped because TCP was faster than the program that reads the socket. */
   async #socketFull(host: Host): Promise<number> {
-    if (!this.#encapsulated) {
+    if (this.#outside !== 'udp') {
       // a header, then a line per raw socket, which ends with its drops
       const [, ...sockets] = (await this.lab.exec(host, ['cat', '/proc/net/raw'])).stdout.trim().split('\n')
       return sockets.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
@@ -202,7 +238,8 @@ export class Tunnel {
     // charon's keys are known for its first SAs only; see charon-keys.ts
     const keys = exporter !== undefined ? await exporter.keys() : rekeyed ? [] : await this.alice.keys()
     const decoded = await decode(capture, keys)
-    expectUnderstood(decoded, exporter !== undefined || !rekeyed)
+    const inside = this.#outside === 'ah' ? 'ah' : this.#mode === 'beet' ? 'no IP header' : 'ip'
+    expectUnderstood(decoded, exporter !== undefined || !rekeyed, inside)
     return decoded
   }
 }
