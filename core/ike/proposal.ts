@@ -15,10 +15,10 @@ import {
 } from '../wire/index.ts'
 import { ALGORITHMS, isAead } from './suite.ts'
 
-/** What one side is ready to use: for each transform type some alternatives, best first. */
 /** What a proposal is for. */
 export type ProposalProtocol = 'ike' | 'esp' | 'ah'
 
+/** What one side is ready to use: for each transform type some alternatives, best first. */
 export interface ProposalSpec {
   readonly protocol: ProposalProtocol
   /** In the order of types ENCR, INTEG, PRF, KE, SN; within a type the order of preference. */
