@@ -19,6 +19,8 @@ export interface Item {
   readonly key: string
   readonly family: 4 | 6
   readonly add: readonly string[]
+  /** What serves as well where `add` is refused. */
+  readonly instead?: readonly string[]
   /** Absent for what lasts as long as the device. */
   readonly remove?: readonly string[]
 }
@@ -78,10 +80,12 @@ export function itemsFor(state: DeviceState, layout: Layout): readonly Item[] {
   }
   for (const { to, source, family } of routes) {
     const route = [to, 'dev', device, 'table', String(table)]
+    const plain = [`-${family}`, 'route', 'replace', ...route]
     items.push({
       key: `route ${to}`,
       family,
-      add: [`-${family}`, 'route', 'replace', ...route, ...(source === undefined ? [] : ['src', source])],
+      // the one address of this side may be that of a host behind this one, and the system takes its own addresses only
+      ...(source === undefined ? { add: plain } : { add: [...plain, 'src', source], instead: plain }),
       remove: [`-${family}`, 'route', 'del', ...route],
     })
   }

@@ -200,7 +200,7 @@ export class TunDevice implements PacketDevice {
       // after a failure the family stays as it is: its look-up must not be installed without what keeps IKE out
       if (failed.has(item.family)) continue
       try {
-        await ip(item.add)
+        await ip(item.add).catch(error => (item.instead === undefined ? Promise.reject(error) : ip(item.instead)))
         this.#installed.set(item.key, item)
       } catch (error) {
         failed.set(item.family, error)
