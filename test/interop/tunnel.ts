@@ -25,6 +25,8 @@ export interface TunnelOptions {
   readonly raw?: 'both' | 'initiator'
   /** Default: tunnel. */
   readonly mode?: ChildMode
+  /** Where moon's is another one: it decides. */
+  readonly responderMode?: ChildMode
   /** Default: ESP. AH needs natweave with raw sockets at both ends. */
   readonly protocol?: 'esp' | 'ah'
   /** What moon protects: its LAN, or mars alone. */
@@ -68,7 +70,7 @@ export class Tunnel {
     this.#ike = options.ike ?? IKE
     const encapsulated = options.raw !== 'both' || options.nat !== undefined
     this.#outside = options.protocol === 'ah' ? 'ah' : encapsulated ? 'udp' : 'plain'
-    this.#mode = options.mode ?? 'tunnel'
+    this.#mode = options.responderMode ?? options.mode ?? 'tunnel'
     this.#endCapture = endCapture
   }
 
@@ -90,7 +92,6 @@ export class Tunnel {
       gateway: ADDRESS.moon,
       dpdSeconds: options.dpdSeconds ?? 0,
       mobike: options.mobike ?? false,
-      mode: options.mode ?? 'tunnel',
       protocol: options.protocol ?? 'esp',
       protects: options.protects ?? ADDRESS.moonLan,
       vendorId: options.vendorId ?? false,
@@ -101,6 +102,7 @@ export class Tunnel {
         ...config,
         role,
         raw,
+        mode: (role === 'responder' ? options.responderMode : undefined) ?? options.mode ?? 'tunnel',
         forceEncapsulation: (options.nat === undefined || options.mobike === true) && !raw,
       }
     }
@@ -217,7 +219,14 @@ export class Tunnel {
     if (clearCount > 0) throw new Error(`${clearCount} clear packets on the public segment: ${clear.join('; ')}`)
     if (ike === 0) throw new Error('no IKE on the public segment')
     if (esp.size > 0) throw new Error(`ESP or AH of ${esp.size} SAs on the public segment`)
-    return [`${ike} IKE messages, no SA on both ends, nothing else on the wire`]
+    const exporter = this.alice.product === 'natweave' ? this.alice : this.moon
+    const { complaints, ikeEncrypted, ikeDecrypted } = await decode(capture, await exporter.keys())
+    if (complaints.length > 0) throw new Error(`tshark: ${complaints.join('; ')}`)
+    equal('tshark: IKE messages that decrypt', ikeDecrypted, ikeEncrypted)
+    return [
+      `${ike} IKE messages, no SA on both ends, nothing else on the wire`,
+      `tshark=${ikeDecrypted}/${ikeEncrypted} IKE`,
+    ]
   }
 
   /** Datagrams that the host's kernel has dropped because TCP was faster than the program that reads the socket. */

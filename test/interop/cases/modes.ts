@@ -2,12 +2,13 @@ import { readCapture } from '../capture.ts'
 import type { Case } from '../case.ts'
 import { Charon } from '../charon.ts'
 import { ADDRESS, type Lab, type NatType } from '../lab.ts'
-import type { ChildMode, Party } from '../party.ts'
+import type { Party } from '../party.ts'
 import { megabytesPerSecond, ping, transfer } from '../traffic.ts'
 import { Tunnel, type TunnelOptions } from '../tunnel.ts'
 
 const OCTETS = 10_000_000
 const MARS = `${ADDRESS.mars}/32`
+const MOON_INSIDE = '10.3.0.1'
 const IPV4_HEADER = 20
 const NATWEAVE = { initiator: 'natweave', responder: 'natweave' } as const
 
@@ -55,45 +56,67 @@ async function beet(lab: Lab, where: Pick<TunnelOptions, 'nat' | 'raw'>): Promis
 
 const AH = { ...NATWEAVE, raw: 'both', protocol: 'ah', esp: 'sha256-x25519' } as const
 
-/** `connect` must fail, with this exit status and words like these. @returns the words */
-async function expectRefusal(party: Party, status: number, words: RegExp): Promise<string> {
+/** `connect` must fail with exit status 7, nothing in common, and words like these. @returns the words */
+async function expectRefusal(party: Party, words: RegExp): Promise<string> {
   const why = await party.connect().then(
     () => undefined,
     (error: unknown) => (error as Error).message,
   )
   if (why === undefined) throw new Error(`${party.host} has connected`)
-  if (!why.includes(`status ${status}:`) || !words.test(why)) throw new Error(`not the refusal that is wanted: ${why}`)
-  return why
+  const found = words.exec(why)
+  if (found === null || !why.includes(': status 7: ')) throw new Error(`not the refusal that is wanted: ${why}`)
+  return `status 7: ${found[0]}`
 }
 
 async function ahBehindNat(lab: Lab): Promise<readonly string[]> {
   const tunnel = await Tunnel.prepare(lab, { ...AH, nat: 'port-restricted' })
-  const why = await expectRefusal(tunnel.alice, 7, /AH covers the outer addresses.*null-sha256.*beet/s)
+  const why = await expectRefusal(tunnel.alice, /AH covers the outer addresses, .*null-sha256.*mode beet/s)
   return [why, ...(await tunnel.expectNothing())]
 }
 
-const log = (party: Party): string => (party instanceof Charon ? party.log() : '')
-
-/** natweave wants BEET of a charon that knows it, but whose user-space ESP cannot do it. */
-async function askCharon(lab: Lab, mode: ChildMode, vendorId: boolean): Promise<readonly string[]> {
-  const tunnel = await Tunnel.prepare(lab, {
-    initiator: 'natweave',
-    responder: 'strongSwan',
-    nat: 'port-restricted',
-    protects: MARS,
-    mode,
-    vendorId,
+/** charon must have said all this. @returns the words */
+function expectSaid(party: Party, ...lines: readonly RegExp[]): string[] {
+  const log = party instanceof Charon ? party.log() : ''
+  return lines.map(line => {
+    const found = line.exec(log)
+    if (found === null) throw new Error(`charon on ${party.host} has not said ${line}`)
+    return `charon: ${found[0]}`
   })
-  const why = await expectRefusal(tunnel.alice, 7, /./)
-  return [
-    why,
-    log(tunnel.moon)
-      .match(/.*(BEET|unsupported mode).*/g)
-      ?.join(' | ') ?? '',
-    ...(await tunnel.expectNothing()),
-  ]
 }
 
+const TO_CHARON = {
+  initiator: 'natweave',
+  responder: 'strongSwan',
+  nat: 'port-restricted',
+  // charon installs a route only for what it has an address of its own in
+  protects: `${MOON_INSIDE}/32`,
+} as const
+
+const ASKED = /parsed IKE_AUTH request 1 \[.* N\(BEET_MODE\).*\]/
+/** Its user-space ESP: the mode was agreed on, then could not be installed. */
+const UNSUPPORTED = /IPsec SA: unsupported mode/
+
+/** natweave wants BEET and nothing else, so it must end up with nothing. */
+async function refusedByCharon(
+  lab: Lab,
+  options: Pick<TunnelOptions, 'responderMode' | 'vendorId' | 'mode'>,
+  words: RegExp,
+  ...said: readonly RegExp[]
+): Promise<readonly string[]> {
+  const tunnel = await Tunnel.prepare(lab, { ...TO_CHARON, mode: 'beet', ...options })
+  const why = await expectRefusal(tunnel.alice, words)
+  return [why, ...expectSaid(tunnel.moon, ...said), ...(await tunnel.expectNothing())]
+}
+
+/** natweave leaves it to itself, and charon has tunnel mode. */
+async function auto(lab: Lab, vendorId: boolean, asked: boolean): Promise<readonly string[]> {
+  const tunnel = await Tunnel.up(lab, { ...TO_CHARON, mode: 'auto', responderMode: 'tunnel', vendorId })
+  const answered = await ping(lab, 'alice', MOON_INSIDE)
+  const said = expectSaid(tunnel.moon, asked ? ASKED : /parsed IKE_AUTH request 1 \[((?!BEET).)*\]/)
+  return [`ping ${answered}`, ...said, ...(await tunnel.expectProtected())]
+}
+
+/** charon wants BEET: natweave grants it, then charon's user-space ESP cannot do it and it takes all back. */
 async function charonAsks(lab: Lab): Promise<readonly string[]> {
   const tunnel = await Tunnel.prepare(lab, {
     initiator: 'strongSwan',
@@ -103,14 +126,13 @@ async function charonAsks(lab: Lab): Promise<readonly string[]> {
     mode: 'beet',
     vendorId: true,
   })
-  const why = await tunnel.alice.connect().then(() => 'connected', String)
-  return [
-    why,
-    log(tunnel.alice)
-      .match(/.*(BEET|unsupported mode).*/g)
-      ?.join(' | ') ?? '',
-    ...(await tunnel.expectNothing()),
-  ]
+  const connected = await tunnel.alice.connect().then(
+    () => true,
+    () => false,
+  )
+  if (connected) throw new Error('charon has connected')
+  const said = expectSaid(tunnel.alice, /parsed IKE_AUTH response 1 \[.* SA TSi TSr .*N\(BEET_MODE\).*\]/, UNSUPPORTED)
+  return [...said, ...(await tunnel.expectNothing())]
 }
 
 const row = (name: string, run: (lab: Lab) => Promise<readonly string[]>): Case => ({
@@ -126,8 +148,19 @@ export const cases: readonly Case[] = [
   row('direct natweave→natweave BEET, raw sockets: both', lab => beet(lab, { raw: 'both' })),
   row('direct natweave→natweave AH', async lab => use(lab, await Tunnel.up(lab, AH))),
   row('nat1/port-restricted natweave→natweave AH is refused', ahBehindNat),
-  row('nat1 natweave→strongSwan BEET', lab => askCharon(lab, 'beet', true)),
-  row('nat1 natweave→strongSwan BEET, without its vendor ID', lab => askCharon(lab, 'beet', false)),
-  row('nat1 natweave→strongSwan auto', lab => askCharon(lab, 'auto', true)),
+  row('nat1 natweave→strongSwan BEET', lab =>
+    refusedByCharon(lab, { vendorId: true }, /the peer accepts none of the ESP proposals/, ASKED, UNSUPPORTED),
+  ),
+  row('nat1 natweave→strongSwan BEET, without its vendor ID', lab =>
+    refusedByCharon(lab, {}, /the peer did not send strongSwan's vendor ID.*send_vendor_id = yes/),
+  ),
+  row('nat1 natweave→strongSwan BEET, answered with tunnel mode', lab =>
+    refusedByCharon(lab, { vendorId: true, responderMode: 'tunnel' }, /natweave: .*/, ASKED),
+  ),
+  row('nat1 natweave→strongSwan auto, BEET', lab =>
+    refusedByCharon(lab, { vendorId: true, mode: 'auto', responderMode: 'beet' }, /natweave: .*/, ASKED),
+  ),
+  row('nat1 natweave→strongSwan auto, tunnel mode', lab => auto(lab, true, true)),
+  row('nat1 natweave→strongSwan auto, tunnel mode, without its vendor ID', lab => auto(lab, false, false)),
   row('nat1 strongSwan→natweave BEET', charonAsks),
 ]
