@@ -158,7 +158,8 @@ export function acceptAnswer(
   if (mode === undefined)
     return {
       code: 'PEER_MODE',
-      why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}${objection(sa, intent)}`,
+      // about what was answered: who asks for an address offers all there are, and that is no reason
+      why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}${objection(sa, { ...intent, local: wireLocal, remote: wireRemote })}`,
       notify: NotifyType.NO_PROPOSAL_CHOSEN,
     }
   return build(sa, {
