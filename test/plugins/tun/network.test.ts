@@ -54,6 +54,12 @@ test('a family without routes gets no rules, IPv6 keeps its smallest MTU, host b
   ])
 })
 
+test('a preferred source may be refused, for it may be the address of another host: the route comes all the same', () => {
+  const [route] = itemsFor(STATE, LAYOUT).filter(({ key }) => key.startsWith('route'))
+  expect(route?.instead?.join(' ')).toBe('-4 route replace 0.0.0.0/0 dev nw0 table 4507')
+  expect(itemsFor(STATE, LAYOUT).filter(({ instead }) => instead !== undefined)).toEqual([route])
+})
+
 test('the same route twice is one route', () => {
   const twice = { ...STATE, routes: [...STATE.routes, ...STATE.routes] }
   expect(itemsFor(twice, LAYOUT)).toEqual(itemsFor(STATE, LAYOUT))
