@@ -50,6 +50,11 @@ export async function decode(file: string, keys: readonly KeyLine[]): Promise<De
   ]
   // what our streams carry is random octets, and no protocol that Wireshark may guess from them
   const streams = ['tcp', 'udp'].flatMap(protocol => ['-d', `${protocol}.port==${FIRST_PORT}-${FIRST_PORT + 999},data`])
+  // Wireshark asks the lower port first, and a NAT may have picked one that belongs to another protocol
+  const translated = ['1-499,isakmp', '501-1023,isakmp', '1024-4499,udpencap'].flatMap(ports => [
+    '-d',
+    `udp.port==${ports}`,
+  ])
   const argv = [
     'tshark',
     '-n',
@@ -60,6 +65,7 @@ export async function decode(file: string, keys: readonly KeyLine[]): Promise<De
     'fields',
     '-E',
     'aggregator=;',
+    ...translated,
     ...streams,
   ]
   argv.push(...FIELDS.flatMap(field => ['-e', field]))
