@@ -4,6 +4,7 @@ import { type Flow, showEndpoint } from './contracts/net.ts'
 import type { Host } from './host.ts'
 import type { ChildSa } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import { wipeDirection } from './ike/keys.ts'
 import { isAh } from './ipsec/transforms.ts'
 import { rawFlow } from './path/none.ts'
 
@@ -87,10 +88,13 @@ export class Children {
     this.#retired.push({ at: now + RETIRE_MS, child })
   }
 
-  remove({ id, inbound }: ChildSa): void {
+  /** Its keys are wiped: planes keep copies of their own, which they wipe themselves. */
+  remove({ id, inbound, outbound }: ChildSa): void {
     this.#byId.get(id)?.plane.remove(id)
     this.#byId.delete(id)
     this.#spis.delete(inbound.spi)
+    wipeDirection(inbound)
+    wipeDirection(outbound)
   }
 
   /** Lets all children of an IKE SA follow it to its flow. */

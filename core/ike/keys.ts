@@ -163,7 +163,7 @@ export function wipeIkeKeys({ d, initiator, responder, pi, pr }: IkeKeys): void 
   wipeDirection(responder)
 }
 
-const wipeDirection = ({ encr, salt, integ }: DirectionKeys): void => wipe(encr, salt, integ)
+export const wipeDirection = ({ encr, salt, integ }: DirectionKeys): void => wipe(encr, salt, integ)
 
 /** Each key gets memory of its own, so that wiping one touches no other. */
 function cutter(keymat: Uint8Array): (length: number) => Uint8Array {
