@@ -4,9 +4,9 @@ import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plan
 import type { Fact, Facts } from './contracts/facts.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
-import type { JudgedPlan, NatweaveEvent } from './contracts/natweave.ts'
+import type { JudgedPlan } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
-import { HEADROOM, newPacket, octets, type Packet } from './contracts/packet.ts'
+import { octets, type Packet } from './contracts/packet.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
 import { DEFAULT_GUARD } from './contracts/settings.ts'
 import type { Strategy } from './contracts/strategy.ts'
@@ -14,24 +14,23 @@ import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError, WireError } from './errors.ts'
 import { Host } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
-import type { ChildSa, IkeEffect } from './ike/host.ts'
-import { sameIdentity, showIdentity } from './ike/identity.ts'
+import type { ChildSa } from './ike/host.ts'
 import { IkeSa } from './ike/ike-sa.ts'
-import { DeleteChild, DeleteIke } from './ike/informational.ts'
 import { Init } from './ike/init.ts'
 import { notify } from './ike/notify.ts'
 import { planFor } from './ike/plan.ts'
-import { showProposal } from './ike/proposal.ts'
 import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
-import { espProposal, suiteProposal } from './ike/selection.ts'
 import { fromSettings } from './ike/selectors.ts'
 import { IntegrityWatch } from './integrity-watch.ts'
 import { PortablePlane } from './ipsec/portable-plane.ts'
+import { KeptPackets } from './kept-packets.ts'
+import { LiveSas } from './live-sas.ts'
 import { ManualSas } from './manual.ts'
 import { Peer } from './peer.ts'
-import { SaTable } from './sa-table.ts'
+import { planeEvent } from './plane-events.ts'
+import { type EngineOutlet, Rim } from './rim.ts'
 import {
   classifyNatt,
   ExchangeType,
@@ -45,15 +44,6 @@ import {
   peekIkeHeader,
   serializeIke,
 } from './wire/index.ts'
-
-/** What the engine causes, at once and in order. Packets are valid during the call. */
-export interface EngineOutlet {
-  transmit(packet: Packet, flow: Flow): void
-  deliver(packet: Packet): void
-  event(event: NatweaveEvent): void
-  /** Addresses or routes of the device have to change; `deviceNeeds` tells them. */
-  deviceChanged(): void
-}
 
 export interface EngineOptions {
   readonly settings: Settings
@@ -75,38 +65,36 @@ export interface EngineOptions {
 export class Engine {
   readonly portable: PortablePlane
   readonly peersByName = new Map<string, Peer>()
-  /** Datagrams and packets that belong to nobody, by reason. */
-  readonly drops: Record<string, number> = {}
-  readonly #settings: Settings
-  readonly #host: Host
-  readonly #outlet: EngineOutlet
-  readonly #responder: Responder
-  readonly #sas = new SaTable()
   /** Static SAs of the configuration. */
   readonly manual: ManualSas
+  readonly #settings: Settings
+  readonly #host: Host
+  readonly #rim: Rim
+  readonly #responder: Responder
+  readonly #live: LiveSas
   readonly #children: Children
-  readonly #watch: IntegrityWatch
-  readonly #packet = newPacket()
-  /** The packet that asked for a Child SA, sent when that stands; one for each child at most. */
-  readonly #kept = new Map<string, Uint8Array>()
+  readonly #kept = new KeptPackets()
   #now = 0
   #started = false
 
   constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
     this.#settings = settings
-    this.#outlet = outlet
-    this.#watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
+    const rim = new Rim(outlet)
+    this.#rim = rim
+    const watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
     const planeOutlet = {
       transmit: (packet: Packet, flow: Flow) => outlet.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
-      event: (event: PlaneEvent) => this.#planeEvent(event, this.#now),
+      event: (event: PlaneEvent) =>
+        event.type === 'acquire' ? this.#trapped(event, this.#now) : planeEvent(event, parts, this.#now),
     }
     this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu })
-    this.#children = new Children([...planes, this.portable])
+    const children = new Children([...planes, this.portable])
+    this.#children = children
     this.#host = new Host(options, {
-      counters: child => this.#children.counters(child),
-      spiInUse: spi => this.#children.spiInUse(spi) || this.manual.spiInUse(spi),
+      counters: child => children.counters(child),
+      spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
     })
     this.manual = new ManualSas(settings.manual ?? {}, {
@@ -116,9 +104,21 @@ export class Engine {
     })
     this.#responder = new Responder(this.#host, ikev2)
     for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
+    const common = { rim, children, watch, peers: this.peersByName }
+    this.#live = new LiveSas({
+      ...common,
+      host: this.#host,
+      ready: (peer, child, now) => this.#release(peer, child, now),
+    })
+    const parts = { ...common, live: this.#live }
   }
 
   // ------------------------------------------------------------------ what others look at
+
+  /** Datagrams and packets that belong to nobody, by reason. */
+  get drops(): Readonly<Record<string, number>> {
+    return this.#rim.drops
+  }
 
   locals(): readonly LocalEndpoint[] {
     return this.#host.locals()
@@ -149,7 +149,7 @@ export class Engine {
     for (const { sas } of this.peersByName.values())
       for (const sa of [...sas]) {
         sa.mobility.relocate(sa, sources, now)
-        this.#carryOut(sa, now)
+        this.#live.carryOut(sa, now)
       }
   }
 
@@ -165,19 +165,20 @@ export class Engine {
           const remote = fromSettings(child.remoteTs, [])
           if (remote.length > 0) this.portable.trap(settings.name, child.name, local, remote)
         }
-    this.#outlet.deviceChanged()
+    this.#rim.deviceChanged()
   }
 
   /** Static SAs whose address is not there yet are tried again when addresses change. */
   #installManual(now: number): void {
-    for (const { name, code, why } of this.manual.install(now)) this.event(name, { type: 'failed', code, why }, now)
+    for (const { name, code, why } of this.manual.install(now))
+      this.#rim.event(name, { type: 'failed', code, why }, now)
   }
 
   /** A datagram from the network. Never throws for what is in it. */
   inbound(packet: Packet, flow: Flow, now: number): void {
     this.#now = now
     if (flow.protocol !== 17) {
-      if (!this.portable.inbound(packet, flow, now)) this.#drop('unknown-spi')
+      if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
       return
     }
     if (flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT) return this.#ike(octets(packet), flow, now)
@@ -187,10 +188,10 @@ export class Engine {
       case 'ike':
         return this.#ike(packet.bytes.subarray(packet.start + NON_ESP_MARKER, packet.end), flow, now)
       case 'esp':
-        if (!this.portable.inbound(packet, flow, now)) this.#drop('unknown-spi')
+        if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
         return
       case 'short':
-        return this.#drop('short')
+        return this.#rim.drop('short')
     }
   }
 
@@ -201,7 +202,7 @@ export class Engine {
   }
 
   get deadline(): number {
-    let due = Math.min(this.portable.deadline, this.#sas.deadline, this.#children.deadline)
+    let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline, this.#kept.deadline)
     for (const { path, retryAt } of this.peersByName.values()) due = Math.min(due, retryAt, path?.deadline ?? Infinity)
     return due
   }
@@ -209,15 +210,13 @@ export class Engine {
   timeout(now: number): void {
     this.#now = now
     this.portable.timeout(now)
-    for (let sa = this.#sas.takeDue(now); sa !== undefined; sa = this.#sas.takeDue(now)) {
-      sa.timeout(now)
-      this.#carryOut(sa, now)
-    }
+    this.#live.timeout(now)
+    this.#kept.timeout(now)
     for (const peer of this.peersByName.values()) {
       if (peer.path !== undefined && peer.path.deadline <= now) this.#path(peer, { type: 'timeout' }, now)
       if (peer.retryAt > now) continue
       peer.retryAt = Infinity
-      this.event(peer.settings.name, { type: 'retry' }, now)
+      this.#rim.event(peer.settings.name, { type: 'retry' }, now)
     }
     this.#children.timeout(now)
   }
@@ -239,7 +238,7 @@ export class Engine {
     peer.facts = facts
     const { plan, why } = planFor(this.#host, settings, facts)
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
-    this.event(name, { type: 'connecting', plan }, now)
+    this.#rim.event(name, { type: 'connecting', plan }, now)
     peer.path = this.#host.path(plan.path).open({ peer: name, remote, source, locals: this.locals() })
     this.#path(peer, { type: 'start' }, now)
   }
@@ -250,7 +249,7 @@ export class Engine {
     if (!sa.pending(ChildExchange))
       for (const child of Object.values(sa.settings!.children))
         if (child.start === 'connect' && !there.has(child.name)) sa.enqueue(new ChildExchange(child), now)
-    this.#carryOut(sa, now)
+    this.#live.carryOut(sa, now)
   }
 
   /** Deletes all SAs with the peer; the answers to the DELETEs come as events. */
@@ -260,13 +259,7 @@ export class Engine {
     peer.wanted = false
     peer.retryAt = Infinity
     peer.path = undefined
-    for (const sa of [...peer.sas]) this.#end(sa, 'disconnected', now)
-  }
-
-  #end(sa: IkeSa, why: string, now: number): void {
-    if (sa.state === 'established') sa.enqueue(new DeleteIke(why), now)
-    else if (sa.state === 'connecting') sa.close('OK', why, now)
-    this.#carryOut(sa, now)
+    for (const sa of [...peer.sas]) this.#live.end(sa, 'disconnected', now)
   }
 
   /** @throws UsageError USAGE_NOT_CONNECTED */
@@ -280,7 +273,7 @@ export class Engine {
       if (old === undefined) throw new UsageError('USAGE_NOT_CONNECTED', `${name} has no Child SA ${child}`)
       sa.enqueue(new ChildExchange(old.settings, old), now)
     }
-    this.#carryOut(sa, now)
+    this.#live.carryOut(sa, now)
   }
 
   /** @throws UsageError USAGE_PEER_UNKNOWN */
@@ -296,7 +289,7 @@ export class Engine {
   }
 
   countDrop(reason: string): void {
-    this.#drop(reason)
+    this.#rim.drop(reason)
   }
 
   #peer(name: string): Peer {
@@ -316,41 +309,41 @@ export class Engine {
       message = parseIke(raw)
     } catch (error) {
       if (!(error instanceof WireError)) throw error
-      return this.#drop('ike-malformed')
+      return this.#rim.drop('ike-malformed')
     }
     const { header } = message
-    const sa = this.#sas.find(header, flow)
+    const sa = this.#live.table.find(header, flow)
     if (sa !== undefined) {
       sa.receive(raw, message, flow, now)
-      return this.#carryOut(sa, now)
+      return this.#live.carryOut(sa, now)
     }
-    if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#drop('ike-unknown-spi')
-    const answered = this.#responder.receive(raw, message, flow, this.#sas.halfOpen, now)
-    if (answered.drop !== undefined) this.#drop(answered.drop)
+    if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#rim.drop('ike-unknown-spi')
+    const answered = this.#responder.receive(raw, message, flow, this.#live.table.halfOpen, now)
+    if (answered.drop !== undefined) this.#rim.drop(answered.drop)
     if (answered.why !== undefined)
-      this.event(
+      this.#rim.event(
         '',
         { type: 'failed', code: 'PEER_NO_PROPOSAL', why: `${showEndpoint(flow.remote)}: ${answered.why}` },
         now,
       )
     if (answered.sa !== undefined) {
-      this.#sas.addHalfOpen(answered.sa, header, flow)
-      this.#carryOut(answered.sa, now)
+      this.#live.table.addHalfOpen(answered.sa, header, flow)
+      this.#live.carryOut(answered.sa, now)
     }
-    if (answered.reply !== undefined) this.#sendIke(answered.reply, flow)
+    if (answered.reply !== undefined) this.#rim.sendIke(answered.reply, flow)
   }
 
   /** RFC 7296 §2.5: a request of a higher major version is answered with ours, unprotected. */
   #newerVersion({ initiatorSpi, responderSpi, exchange, flags, messageId }: IkeHeader, flow: Flow): void {
-    this.#drop('ike-version')
+    this.#rim.drop('ike-version')
     if ((flags & Flag.RESPONSE) !== 0 || responderSpi !== 0n) return
     const head = { initiatorSpi, responderSpi, exchange, flags: Flag.RESPONSE, messageId }
-    this.#sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
+    this.#rim.sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
   }
 
   #path(peer: Peer, input: Parameters<NonNullable<Peer['path']>['step']>[0], now: number): void {
     for (const out of peer.path?.step(input, now) ?? []) {
-      if (out.type === 'transmit') this.#send(out.bytes, out.flow)
+      if (out.type === 'transmit') this.#rim.send(out.bytes, out.flow)
       else if (out.type === 'failed') return this.#failed(peer, 'PATH_FAILED', out.why, now)
       else {
         peer.path = undefined
@@ -374,184 +367,26 @@ export class Engine {
     sa.facts = peer.facts
     this.#host.observe(sa)
     peer.sas.push(sa)
-    this.#sas.add(sa)
+    this.#live.table.add(sa)
     new Init(sa, now)
-    this.#carryOut(sa, now)
+    this.#live.carryOut(sa, now)
   }
 
   #failed(peer: Peer, code: string, why: string, now: number): void {
     peer.failed(why, now)
-    this.event(peer.settings.name, { type: 'failed', code, why }, now)
+    this.#rim.event(peer.settings.name, { type: 'failed', code, why }, now)
   }
 
-  #carryOut(sa: IkeSa, now: number): void {
-    for (const effect of sa.take()) this.#effect(sa, effect, now)
-    // a deadline that passed meanwhile comes up in the next timeout, not again in this one
-    this.#sas.reschedule(sa)
+  // ------------------------------------------------------------------ traps
+
+  #trapped({ peer, child, packet }: Extract<PlaneEvent, { type: 'acquire' }>, now: number): void {
+    this.#kept.keep(peer, child, packet, now)
+    this.#rim.event(peer, { type: 'acquire', child }, now)
   }
 
-  #effect(sa: IkeSa, effect: IkeEffect, now: number): void {
-    const name = sa.peer ?? ''
-    switch (effect.type) {
-      case 'transmit':
-        return this.#sendIke(effect.bytes, effect.flow)
-      case 'keepalive':
-        return this.#send(effect.bytes, effect.flow)
-      case 'message': {
-        const { direction, summary, flow } = effect
-        const [from, to] = direction === 'out' ? [flow.local, flow.remote] : [flow.remote, flow.local]
-        const ends = { from: showEndpoint(from), to: showEndpoint(to) }
-        return this.event(name, { type: 'message', direction, summary, ...ends }, now)
-      }
-      case 'fact':
-        return this.event(name, { type: 'fact', name: effect.name, value: effect.value, source: effect.source }, now)
-      case 'plan':
-        return this.event(name, { type: 'plan', plan: effect.plan, why: effect.why }, now)
-      case 'established':
-        return this.#established(sa, effect.contact, now)
-      case 'child-up':
-        return this.#install(sa, effect.child, effect.outbound, effect.replaces, now)
-      case 'activate':
-        return this.#children.activate(effect.child)
-      case 'retire':
-        this.#watch.forget(effect.child)
-        return this.#children.retire(sa, effect.child, now)
-      case 'child-down':
-        this.#children.remove(effect.child)
-        this.#watch.forget(effect.child)
-        this.event(
-          name,
-          { type: 'child-down', child: effect.child.settings.name, id: effect.child.id, why: effect.why },
-          now,
-        )
-        return this.#outlet.deviceChanged()
-      case 'child-failed':
-        return this.event(name, { type: 'child-failed', child: effect.name, code: effect.code, why: effect.why }, now)
-      case 'moved':
-        return this.#moved(sa, effect.flow, now)
-      case 'addresses':
-        return this.#outlet.deviceChanged()
-      case 'rekeyed':
-        return this.#rekeyed(sa, effect.successor, now)
-      case 'rekey-failed':
-        return this.event(name, { type: 'rekey-failed', code: effect.code, why: effect.why }, now)
-      case 'closed':
-        return this.#closed(sa, effect.code, effect.why, now)
-      case 'forgotten':
-        this.#sas.delete(sa)
-        return
-      case 'keys':
-        return this.event(name, { type: 'keys', line: effect.line }, now)
-      case 'drop':
-        return this.#drop(effect.reason)
-    }
-  }
-
-  #established(sa: IkeSa, contact: boolean, now: number): void {
-    this.#sas.leaveHalfOpen(sa)
-    const peer = this.#peer(sa.peer!)
-    if (!peer.sas.includes(sa)) peer.sas.push(sa)
-    peer.succeeded()
-    const suite = showProposal(suiteProposal(sa.channel!.suite))
-    this.event(sa.peer!, { type: 'established', suite, remoteId: showIdentity(sa.remoteId) }, now)
-    for (const other of [...peer.sas]) {
-      if (other === sa || other.remoteId === undefined || !sameIdentity(other.remoteId, sa.remoteId!)) continue
-      // INITIAL_CONTACT: the peer has lost the old one, telling it would be talking to nobody
-      if (contact) other.close('OK', 'the peer has started anew', now)
-      else if (peer.settings.unique === 'replace' && other.createdAt < sa.createdAt) this.#end(other, 'replaced', now)
-      this.#carryOut(other, now)
-    }
-  }
-
-  #install(sa: IkeSa, child: ChildSa, outbound: boolean, replaces: ChildSa | undefined, now: number): void {
-    const name = child.settings.name
-    const refusal = this.#children.install(sa, child, outbound, this.#host, now)
-    if (refusal !== undefined) {
-      sa.enqueue(new DeleteChild(child, refusal.why), now)
-      return this.event(sa.peer!, { type: 'child-failed', child: name, ...refusal }, now)
-    }
-    const suite = showProposal(espProposal(child.suite))
-    const up = { child: name, id: child.id }
-    if (replaces === undefined) this.event(sa.peer!, { type: 'child-up', ...up, plan: child.plan, suite }, now)
-    else this.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
-    sa.armKeepalive(now)
-    this.#outlet.deviceChanged()
-    const kept = this.#kept.get(`${sa.peer}/${name}`)
-    if (kept === undefined) return
-    this.#kept.delete(`${sa.peer}/${name}`)
-    this.portable.outbound(this.#fill(kept, 0), now)
-  }
-
-  #moved(sa: IkeSa, flow: Flow, now: number): void {
-    this.#children.follow(sa, this.#host)
-    if (sa.state === 'established')
-      this.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote), local: showEndpoint(flow.local) }, now)
-  }
-
-  #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
-    this.#sas.add(successor)
-    // the request that rekeyed may have come from a new place, when the children were already on their way here
-    this.#children.follow(successor, this.#host)
-    this.#peer(sa.peer!).sas.push(successor)
-    this.event(sa.peer!, { type: 'rekeyed' }, now)
-    this.#carryOut(successor, now)
-  }
-
-  #closed(sa: IkeSa, code: string, why: string, now: number): void {
-    this.#sas.leaveHalfOpen(sa)
-    const peer = this.peersByName.get(sa.peer ?? '')
-    if (peer === undefined)
-      return this.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
-    peer.remove(sa)
-    if (sa.successor !== undefined || peer.current !== undefined) return
-    const wasUp = sa.remoteId !== undefined
-    if (code === 'OK' && !peer.wanted) peer.lastError = undefined
-    else peer.failed(why, now)
-    const name = sa.peer!
-    this.event(name, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
-    this.#outlet.deviceChanged()
-  }
-
-  // ------------------------------------------------------------------ data planes
-
-  #planeEvent(event: PlaneEvent, now: number): void {
-    if (event.type === 'acquire') {
-      this.#kept.set(`${event.peer}/${event.child}`, event.packet)
-      return this.event(event.peer, { type: 'acquire', child: event.child }, now)
-    }
-    const entry = this.#children.find(event.id)
-    if (entry === undefined || !entry.sa.children.has(event.id)) return
-    const { sa, child } = entry
-    switch (event.type) {
-      case 'soft-expiry':
-        if (child.state === 'installed') sa.enqueue(new ChildExchange(child.settings, child), now)
-        break
-      case 'hard-expiry':
-        sa.enqueue(new DeleteChild(child, 'its lifetime is over'), now)
-        // no rekey was in time (two that collided, a refusal): what the configuration wants connected is made anew
-        if (this.#peer(sa.peer!).wanted && child.settings.start === 'connect' && child.state !== 'replaced')
-          sa.enqueue(new ChildExchange(child.settings), now)
-        break
-      case 'peer-moved':
-        if (!sa.mobility.enabled)
-          sa.move({ protocol: sa.flow.protocol, local: sa.flow.local, remote: event.flow.remote })
-        else {
-          sa.mobility.espMoved(sa, event.flow)
-          this.#moved(sa, sa.carrying, now)
-        }
-        break
-      case 'forged': {
-        const alarm = this.#watch.failed(sa.peer!, child, event.total, now)
-        if (alarm !== undefined) this.event(sa.peer!, alarm, now)
-        if (alarm?.rekey) sa.enqueue(new ChildExchange(child.settings, child), now)
-        break
-      }
-      case 'first-inbound':
-        // the peer has shown that it has the new SA: now it is safe to send on it
-        this.#children.activate(child)
-        break
-    }
-    this.#carryOut(sa, now)
+  #release(peer: string, child: string, now: number): void {
+    const kept = this.#kept.take(peer, child, now)
+    if (kept !== undefined) this.portable.outbound(this.#rim.fill(kept), now)
   }
 
   /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */
@@ -561,40 +396,6 @@ export class Engine {
     if (sa?.state !== 'established' || settings === undefined) return
     if ([...sa.children.values()].some(c => c.settings.name === child) || sa.pending(ChildExchange)) return
     sa.enqueue(new ChildExchange(settings), now)
-    this.#carryOut(sa, now)
-  }
-
-  // ------------------------------------------------------------------ the rim
-
-  #sendIke(bytes: Uint8Array, flow: Flow): void {
-    const marked = flow.local.port !== IKE_PORT && flow.remote.port !== IKE_PORT
-    const packet = this.#fill(bytes, marked ? NON_ESP_MARKER : 0)
-    this.#outlet.transmit(packet, flow)
-  }
-
-  #send(bytes: Uint8Array, flow: Flow): void {
-    this.#outlet.transmit(this.#fill(bytes, 0), flow)
-  }
-
-  #fill(bytes: Uint8Array, marker: number): Packet {
-    const packet = this.#packet
-    packet.start = HEADROOM
-    packet.bytes.fill(0, HEADROOM, HEADROOM + marker)
-    packet.bytes.set(bytes, HEADROOM + marker)
-    packet.end = HEADROOM + marker + bytes.length
-    packet.tos = 0
-    packet.ttl = 64
-    packet.df = false
-    return packet
-  }
-
-  #drop(reason: string): void {
-    this.drops[reason] = (this.drops[reason] ?? 0) + 1
-  }
-
-  event(peer: string, event: EventBody, now: number): void {
-    this.#outlet.event({ at: now, peer, ...event } as NatweaveEvent)
+    this.#live.carryOut(sa, now)
   }
 }
-
-type EventBody = NatweaveEvent extends infer E ? (E extends unknown ? Omit<E, 'at' | 'peer'> : never) : never

@@ -177,6 +177,20 @@ describe('trap policies', () => {
     expect(a.of('child-up')).toHaveLength(1)
   })
 
+  scenario('a packet that waited for its Child SA too long is not sent', async seed => {
+    const { net, alice, moon } = topologies.nat1({ seed, trace: false })
+    alice.addAddress('10.7.0.1/24')
+    const a = await node(net, alice, { peers: [gateways('trap').a] })
+    const row = alice.ping('10.3.0.5', { count: 1, timeout: 60_000, source: '10.7.0.1' })
+    await net.advance(10_500)
+    await node(net, moon, { peers: [gateways('trap').m] })
+    await net.until(() => a.of('child-up').length === 1, { within: 30_000 })
+    await net.advance(1_000)
+    expect(a.child('moon').counters).toMatchObject({ packetsOut: 0, packetsIn: 0 })
+    expect(row.received).toBe(0)
+    expect(await ping(net, alice, '10.3.0.5', 3, '10.7.0.1')).toBe(3)
+  })
+
   scenario('on an IKE SA that stands, a further Child SA by CREATE_CHILD_SA', async seed => {
     const { net, alice, moon, mars } = topologies.nat1({ seed, trace: false })
     mars.addAddress('10.4.0.5/24')
