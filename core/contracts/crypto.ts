@@ -2,7 +2,8 @@ import type { Rng } from './machine.ts'
 
 /** IKEv2 transform types, RFC 7296 §3.3.2. */
 export const TransformType = { ENCR: 1, PRF: 2, INTEG: 3, KE: 4, SN: 5 } as const
-export type HashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+/** md5 is there for the long-term credentials of STUN and TURN (RFC 8489 §9.2.2) and nothing else. */
+export type HashName = 'md5' | 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
 /** One key of an AEAD cipher. Nonce and AAD layout are the caller's (RFC 4106, 5282, 7634). */
 export interface Aead {

@@ -1,6 +1,7 @@
 /** Codecs of everything natweave puts on the wire: `natweave/wire`. */
 export * from './address.ts'
 export * from './ah.ts'
+export * from './channel-data.ts'
 export * from './checksum.ts'
 export * from './codec.ts'
 export * from './esp.ts'
@@ -32,5 +33,20 @@ export * from './ike-proposal.ts'
 export * from './ip.ts'
 export * from './ip-numbers.ts'
 export * from './natt.ts'
+export * from './stun.ts'
+export {
+  type ChangeRequest,
+  type ErrorCode,
+  type IcmpReport,
+  type PasswordAlgorithmChoice,
+  type StunAttribute,
+  type StunAttributeName,
+  type StunValue,
+  stunAttributeNumber,
+  type TransportAddress,
+  type UnknownAttribute,
+} from './stun-attributes.ts'
+export * from './stun-credentials.ts'
+export * from './stun-numbers.ts'
 export * from './tcp.ts'
 export * from './udp.ts'

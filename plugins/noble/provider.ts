@@ -1,5 +1,5 @@
 import { hmac } from '@noble/hashes/hmac.js'
-import { sha1 } from '@noble/hashes/legacy.js'
+import { md5, sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
 import type { CHash } from '@noble/hashes/utils.js'
 import { type CryptoProvider, type HashName, type Mac, TransformType } from '../../core/contracts/crypto.ts'
@@ -26,7 +26,7 @@ const AES_ENCR: readonly number[] = [
   Encr.ENCR_NULL_AUTH_AES_GMAC,
 ]
 
-const HASH: Readonly<Record<HashName, CHash>> = { sha1, sha256, sha384, sha512 }
+const HASH: Readonly<Record<HashName, CHash>> = { md5, sha1, sha256, sha384, sha512 }
 
 const PRF: Readonly<Record<number, CHash>> = {
   [Prf.PRF_HMAC_SHA1]: sha1,

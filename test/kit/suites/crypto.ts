@@ -8,8 +8,9 @@ const fromHex = (text: string): Uint8Array =>
   Uint8Array.from(text.match(/../g) ?? [], byte => Number.parseInt(byte, 16))
 const ABC = new TextEncoder().encode('abc')
 
-/** Of "abc": FIPS 180-4's examples, first octets. */
+/** Of "abc": the examples of RFC 1321 and FIPS 180-4, first octets. */
 const HASHES: readonly (readonly [HashName, number, string])[] = [
+  ['md5', 16, '900150983cd24fb0d6963f7d28e17f72'],
   ['sha1', 20, 'a9993e364706816aba3e25717850c26c9cd0d89d'],
   ['sha256', 32, 'ba7816bf8f01cfea414140de5dae2223'],
   ['sha384', 48, 'cb00753f45a35e8bb5a03d699ac65007'],
@@ -50,7 +51,7 @@ export function cryptoSuite(make: () => CryptoProvider | Plugin, { test }: Suite
     return found
   }
 
-  test('crypto: has a name, and hashes by FIPS 180-4 over all its arguments', () => {
+  test('crypto: has a name, and hashes by RFC 1321 and FIPS 180-4 over all its arguments', () => {
     const crypto = provider()
     check(isKebabCase(crypto.name), `a kebab-case name, not "${crypto.name}"`)
     for (const [name, length, wanted] of HASHES) {

@@ -9,7 +9,7 @@ import { check, isKebabCase, quiet } from './check.ts'
 
 /** IKE tasks in an IKE SA that exists in the suite only: both sides of IKE_SA_INIT, and whatever strangers may send. */
 
-const LENGTHS: Readonly<Record<HashName, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 }
+const LENGTHS: Readonly<Record<HashName, number>> = { md5: 16, sha1: 20, sha256: 32, sha384: 48, sha512: 64 }
 
 const unsupported = (): never => {
   throw new UsageError('USAGE_UNSUPPORTED_TRANSFORM', 'the contract suite has no real cryptography')

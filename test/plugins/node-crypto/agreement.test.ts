@@ -146,7 +146,7 @@ describe.each([
 })
 
 describe('keyed hashes', () => {
-  test.each(['sha1', 'sha256', 'sha384', 'sha512'] as const)('%s', name => {
+  test.each(['md5', 'sha1', 'sha256', 'sha384', 'sha512'] as const)('%s', name => {
     fc.assert(
       fc.property(fc.array(octets(), { maxLength: 4 }), parts => {
         const whole = Uint8Array.from(parts.flatMap(part => [...part]))
