@@ -100,7 +100,7 @@ module.exports = {
       comment: 'A shipped plugin gets no more than a stranger does.',
       severity: 'error',
       from: { path: '^plugins/' },
-      to: { path: '^(core|test|examples)/', pathNot: '^core/(index|errors|wire/index)\\.ts$|^core/contracts/' },
+      to: { path: '^(core|test|examples)/', pathNot: '^core/(index|errors|(path|wire)/index)\\.ts$|^core/contracts/' },
     },
     {
       name: 'plugins-apart',
@@ -125,7 +125,7 @@ module.exports = {
       to: {
         path: '^(core|plugins|test)/',
         pathNot: [
-          '^core/(index|errors|wire/index|config/index)\\.ts$',
+          '^core/(index|errors|(config|path|wire)/index)\\.ts$',
           '^core/contracts/',
           '^plugins/index\\.ts$',
           '^plugins/[^/]+/index\\.ts$',
