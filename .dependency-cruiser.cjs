@@ -45,7 +45,7 @@ module.exports = {
       comment: 'Protocol folders know wire, contracts and errors, and not each other: the engine joins them.',
       severity: 'error',
       from: { path: `^core/${folder}/` },
-      to: { pathNot: `^core/(${folder}|wire|contracts)/|^core/errors\\.ts$|^core/nearest\\.ts$` },
+      to: { pathNot: `^core/(${folder}|wire|contracts)/|^core/(errors|nearest|wildcard)\\.ts$` },
     })),
     {
       name: 'protocol-without-rim',

@@ -4,7 +4,7 @@ import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plan
 import type { Fact, Facts } from './contracts/facts.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
-import type { JudgedPlan } from './contracts/natweave.ts'
+import type { PlanReport } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
@@ -132,8 +132,8 @@ export class Engine {
     return this.#children.planeOf(child)
   }
 
-  judge(peer: PeerSettings, child: ChildSettings, facts: Facts): readonly JudgedPlan[] {
-    return this.#host.judge(peer, child, facts)
+  report(peer: PeerSettings, child: ChildSettings, facts: Facts, now: number): PlanReport {
+    return this.#host.report(peer, child, facts, now)
   }
 
   // ------------------------------------------------------------------ what the runtime tells

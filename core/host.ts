@@ -1,10 +1,10 @@
 import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters } from './contracts/data-plane.ts'
-import type { Fact, Facts } from './contracts/facts.ts'
+import type { Fact, Facts, FactValue } from './contracts/facts.ts'
 import type { IkeTask } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
-import type { JudgedPlan } from './contracts/natweave.ts'
+import type { JudgedPlan, PlanReport } from './contracts/natweave.ts'
 import type { Address } from './contracts/net.ts'
 import type {
   ChildSettings,
@@ -20,7 +20,12 @@ import { UsageError } from './errors.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ahObstacle } from './policy/ah.ts'
-import { choose } from './policy/choose.ts'
+import { choose, type Wanted } from './policy/choose.ts'
+import { derive } from './policy/derived.ts'
+import { networkOf, overlaps } from './policy/network.ts'
+import { problemsShown } from './policy/problems.ts'
+import { remedies } from './policy/remedies.ts'
+import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
 
 export interface HostOptions {
@@ -45,6 +50,10 @@ function innerPair(peer: string, { name, localTs, remoteTs }: ChildSettings): Fa
     range === 'dynamic' || range.bits === (range.address.includes(':') ? 128 : 32)
   return { value: localTs.every(one) && remoteTs.every(one), source: `peers.${peer}.children.${name}`, at: 0 }
 }
+
+/** Facts of the configuration; they hold from the start. */
+const told = (facts: Readonly<Record<string, FactValue>>, at: string): Facts =>
+  Object.fromEntries(Object.entries(facts).map(([name, value]) => [name, { value, source: `${at}.${name}`, at: 0 }]))
 
 /** SPIs up to here are reserved, RFC 4303 §2.1. */
 const RESERVED_SPIS = 255
@@ -94,6 +103,9 @@ export class Host implements IkeHost {
     const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
     sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path')
     sa.learn('plainEspPossible', raw, 'the loaded transports')
+    sa.learn('network', networkOf(address, this.#settings.policy.networks ?? {}), `the local address ${address}`)
+    const remote = Object.values(sa.settings?.children ?? {}).flatMap(child => child.remoteTs.map(ts => ts.range))
+    if (remote.length > 0) sa.learn('addressesOverlap', overlaps(address, remote), `the local address ${address}`)
     // a peer that sees no NAT would send IP protocol 50, which nothing here receives
     if (!raw) sa.learn('forceEncapsulation', true, 'no transport here carries IP protocol 50')
   }
@@ -114,12 +126,45 @@ export class Host implements IkeHost {
     facts: Facts,
     fixed: Partial<Plan> = {},
   ): readonly JudgedPlan[] {
+    const wanted = this.#wanted(peer, child, facts, fixed)
+    return choose(this.#known(peer, child, facts), this.#settings.policy.rules, this.#strategies, wanted)
+  }
+
+  /** What policy says of a child and why, with everything it rests on. */
+  report(peer: PeerSettings, child: ChildSettings, facts: Facts, now: number): PlanReport {
+    const { rules } = this.#settings.policy
+    const known = derive(this.#known(peer, child, facts))
+    const wanted = this.#wanted(peer, child, facts, {})
+    return {
+      peer: peer.name,
+      child: child.name,
+      at: now,
+      facts: known,
+      rules: rulesFor(rules, peer.name).map(rule => {
+        const { state, why } = matchRule(rule, known)
+        return { at: rule.at, state, why }
+      }),
+      problems: problemsShown(known),
+      plans: choose(known, rules, this.#strategies, wanted),
+      remedies: remedies(known, rules, this.#strategies, wanted),
+    }
+  }
+
+  #wanted(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan>): Wanted {
     const { encapsulation, name } = peer
-    const obstacle = this.#obstacle(child, facts)
     const { mode = 'auto', protocol = 'esp' } = child ?? {}
-    const wanted = { peer: name, encapsulation, mode, protocol, obstacle, fixed }
-    const known = child === undefined ? facts : { ...facts, innerPair: innerPair(name, child) }
-    return choose(known, this.#settings.policy.rules, this.#strategies, wanted)
+    return { peer: name, encapsulation, mode, protocol, obstacle: this.#obstacle(child, facts), fixed }
+  }
+
+  /** What was found out, and where that is silent what the user knows. */
+  #known(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts): Facts {
+    const { policy } = this.#settings
+    return {
+      ...told(policy.facts ?? {}, 'policy.facts'),
+      ...told(peer.facts ?? {}, `peers.${peer.name}.facts`),
+      ...facts,
+      ...(child !== undefined && { innerPair: innerPair(peer.name, child) }),
+    }
   }
 
   #obstacle(child: ChildSettings | undefined, facts: Facts): string | undefined {

@@ -226,7 +226,7 @@ export class Runtime implements Natweave {
   }
 
   plan(name: string): readonly PlanReport[] {
-    return planReports(this.#parts.engine, name)
+    return planReports(this.#parts.engine, name, this.#now())
   }
 
   on(listener: (event: NatweaveEvent) => void): () => void {

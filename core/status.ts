@@ -75,14 +75,9 @@ function childStatus(engine: Engine, _sa: IkeSa, child: ChildSa, now: number): C
   }
 }
 
-export function planReports(engine: Engine, name: string): readonly PlanReport[] {
+export function planReports(engine: Engine, name: string, now: number): readonly PlanReport[] {
   const settings = engine.settingsOf(name)
   const peer = engine.peersByName.get(name)!
   const facts = peer.current?.facts ?? peer.facts
-  return Object.values(settings.children).map(child => ({
-    peer: name,
-    child: child.name,
-    facts,
-    plans: engine.judge(settings, child, facts),
-  }))
+  return Object.values(settings.children).map(child => engine.report(settings, child, facts, now))
 }

@@ -1,4 +1,5 @@
 import type { ChildStatus, NatweaveEvent, PeerStatus, PlanReport, Status } from '../contracts/natweave.ts'
+import type { Cost, Plan } from '../contracts/strategy.ts'
 import { type Output, table } from './output.ts'
 
 /** Status, plans and events as people read them. */
@@ -53,18 +54,61 @@ function renderChild(child: ChildStatus, c: Output['colours']): string[] {
   ]
 }
 
-export function renderPlans(reports: readonly PlanReport[], { colours: c }: Output): string[] {
-  return reports.flatMap(({ peer, child, facts, plans }) => [
-    `${c.bold(`${peer}/${child}`)}`,
-    ...(Object.keys(facts).length === 0
-      ? [c.dim('  nothing is known of the network yet')]
-      : table(Object.entries(facts).map(([name, f]) => ['  ', name, String(f.value), c.dim(f.source)]))),
-    ...plans.flatMap(({ plan, usable, reasons }, i) => [
-      `  ${usable ? (i === 0 ? c.green('→') : ' ') : c.red('✗')} ${plan.path} + ${plan.encap} + ${plan.mode}`,
-      ...reasons.map(reason => c.dim(`      ${reason}`)),
-    ]),
-  ])
+const RULE = {
+  matched: ['green', 'matched'],
+  'not-matched': ['dim', 'did not match'],
+  unknown: ['yellow', 'waits'],
+} as const
+const SIDE = { here: 'here', peer: 'at the peer', both: 'on both sides', network: 'in the network' } as const
+const showPlan = ({ path, encap, mode }: Plan): string => `${path} + ${encap} + ${mode}`
+
+export const renderPlans = (reports: readonly PlanReport[], { colours }: Output): string[] =>
+  reports.flatMap(report => renderReport(report, colours))
+
+function renderReport(report: PlanReport, c: Output['colours']): string[] {
+  const { peer, child, at, facts, rules, problems, plans, remedies } = report
+  const age = (since: number): string => (since === 0 ? 'from the start' : `${duration(Math.max(0, at - since))} ago`)
+  const section = (title: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [`  ${c.underline(title)}`, ...lines]
+  return [
+    c.bold(`${peer}/${child}`),
+    ...section(
+      'facts',
+      Object.keys(facts).length === 0
+        ? [c.dim('    nothing is known of the network yet')]
+        : table(
+            Object.entries(facts).map(([n, f]) => ['    ', n, String(f.value), c.dim(`${f.source}, ${age(f.at)}`)]),
+          ),
+    ),
+    ...section(
+      'rules',
+      table(rules.map(({ at, state, why }) => ['    ', at, c[RULE[state][0]](RULE[state][1]), c.dim(why)])),
+    ),
+    ...section('in the way', problems.length === 0 ? [] : [`    ${problems.join(', ')}`]),
+    ...section(
+      'plans, best first',
+      plans.flatMap(({ plan, usable, reasons, cost, solves }, i) => [
+        `  ${usable ? (i === 0 ? c.green('→') : ' ') : c.red('✗')} ${showPlan(plan)}`,
+        ...reasons.filter(reason => !reason.startsWith('costs ')).map(reason => c.dim(`      ${reason}`)),
+        ...(usable && cost !== undefined ? [`      ${renderCost(cost)}; cures ${solves.join(', ') || 'nothing'}`] : []),
+      ]),
+    ),
+    ...section(
+      'what would allow a better plan',
+      remedies.map(
+        ({ side, change, plan, cost }) =>
+          `    ${SIDE[side]}: ${change} ${c.dim(`→ ${showPlan(plan)}${cost === undefined ? '' : `, ${renderCost(cost)}`}`)}`,
+      ),
+    ),
+  ]
 }
+
+const renderCost = ({ octets: grows, roundTrips, trusts }: Cost): string =>
+  [
+    `${grows} octets per packet`,
+    `${roundTrips} round trip${roundTrips === 1 ? '' : 's'} first`,
+    trusts.length === 0 ? 'trusts the peer only' : `trusts ${trusts.join(' and ')}`,
+  ].join(', ')
 
 /** One line for an event, undefined for those that are for programs only. */
 export function renderEvent(event: NatweaveEvent, c: Output['colours']): string | undefined {

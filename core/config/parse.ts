@@ -1,6 +1,7 @@
 import type { ChildSettings, ManualSettings, PeerSettings, Settings } from '../contracts/settings.ts'
 import { ConfigError } from '../errors.ts'
 import { parseProposals } from '../ike/proposal.ts'
+import { matchesWildcard } from '../wildcard.ts'
 import { explain, unknownName } from './explain.ts'
 import { resolveManual } from './manual.ts'
 import {
@@ -91,9 +92,17 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
   const problems: ConfigError[] = []
   const fail = (path: string, problem: string) => problems.push(new ConfigError(path, problem))
   const names = Object.keys(peers)
+  for (const [group, members] of Object.entries(policy.groups)) {
+    if (names.includes(group)) fail(`policy.groups.${group}`, 'a peer has this name; a rule could not tell them apart')
+    for (const [i, member] of members.entries())
+      if (peersNamed(member, names).length === 0)
+        fail(`policy.groups.${group}[${i}]`, unknownName('peer', member, names))
+  }
+  const known = [...names, ...Object.keys(policy.groups)]
   for (const [i, rule] of policy.rules.entries())
     for (const [j, name] of (rule?.peers ?? []).entries())
-      if (!names.includes(name)) fail(`policy.rules[${i}].peers[${j}]`, unknownName('peer', name, names))
+      if (!Object.hasOwn(policy.groups, name) && peersNamed(name, names).length === 0)
+        fail(`policy.rules[${i}].peers[${j}]`, unknownName('peer', name, known))
   const callers = new Map<string, string>()
   for (const [name, peer] of Object.entries(peers)) {
     if (peer === undefined) continue
@@ -121,6 +130,16 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
   return problems
 }
 
+/** The peers a word of a rule or group stands for: one by its name, or all that fit a pattern. */
+const peersNamed = (word: string, names: readonly string[]): string[] =>
+  names.filter(name => matchesWildcard(name, word))
+
+/** A rule's peers with groups and patterns spelled out, each once. */
+function membersOf(words: readonly string[], { peers, policy }: ParsedConfig): string[] {
+  const names = Object.keys(peers)
+  return [...new Set(words.flatMap(word => policy.groups[word] ?? [word]).flatMap(word => peersNamed(word, names)))]
+}
+
 /** Why a proposal is none of this protocol; undefined when it is. */
 function proposalProblem(text: string, protocol: 'esp' | 'ah'): string | undefined {
   try {
@@ -143,7 +162,15 @@ function resolve(
       Object.entries(pools).map(([name, { addresses, dns }]) => [name, { name, prefix: addresses, dns }]),
     ),
     ...(Object.keys(manual).length > 0 && { manual }),
-    policy: { rules: policy.rules.map((rule, i) => ({ at: `policy.rules[${i}]`, ...rule })) },
+    policy: {
+      rules: policy.rules.map((rule, i) => ({
+        at: `policy.rules[${i}]`,
+        ...rule,
+        peers: membersOf(rule.peers, config),
+      })),
+      facts: policy.facts,
+      networks: policy.networks,
+    },
     ike: {
       retransmitMs: ike.retransmit.timeout,
       retransmitBase: ike.retransmit.base,
@@ -195,6 +222,7 @@ function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Arr
     rekeyMs: peer.rekey,
     keepaliveMs: peer.keepalive,
     unique: peer.unique,
+    facts: peer.facts,
   }
 }
 

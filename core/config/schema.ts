@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { z } from 'zod'
 import { DEFAULT_GUARD } from '../contracts/settings.ts'
 import { parseProposal } from '../ike/proposal.ts'
+import { facts, policy, rule } from './policy-schema.ts'
 import {
   address,
   DURATION,
@@ -15,20 +16,10 @@ import {
   selector,
   size,
 } from './values.ts'
+import { name, text, word } from './word.ts'
 
 /** The shape of a configuration file. What a value means is in values.ts; how it becomes Settings in parse.ts. */
 
-const word = <I extends string | number, T>(input: z.ZodType<I, I>, parse: (value: I) => T) =>
-  input.transform((value, context): T => {
-    try {
-      return parse(value)
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: (error as Error).message, input: value })
-      return z.NEVER
-    }
-  })
-
-const text = z.string()
 const amount = (error: string) => z.union([z.string(), z.number().nonnegative(error)], { error })
 const time = word(amount(DURATION), duration)
 const octets = word(amount(SIZE), size)
@@ -48,9 +39,6 @@ function childProposal(value: string): string {
   }
   return value
 }
-
-const NAME = /^[a-z0-9][a-z0-9_.-]*$/i
-const name = z.string().regex(NAME, 'a name of letters, digits, dot, dash and underscore is wanted')
 
 const secret = z.union(
   [
@@ -113,6 +101,7 @@ const peer = z.strictObject({
     .enum(['replace', 'keep'])
     .default('replace')
     .describe('What to do with an older IKE SA of the same identity'),
+  facts: facts.describe('What you know of the way to this peer: mediatorTrusted, or a word of your own'),
 })
 
 const direction = z.strictObject({
@@ -138,22 +127,6 @@ const manual = z.strictObject({
 const pool = z.strictObject({
   addresses: word(text, prefix),
   dns: z.array(word(text, address)).default([]),
-})
-
-const rule = z.strictObject({
-  peers: z.array(text).default([]).describe('Peers it speaks of; none for all'),
-  when: z
-    .record(
-      text,
-      z.union([z.boolean(), z.string(), z.number()], {
-        error: 'the value of a fact is wanted: true, false, a text or a number',
-      }),
-    )
-    .default({})
-    .describe('Facts that must hold'),
-  use: z.array(text).default([]).describe('Only these strategies, in their slots'),
-  prefer: z.array(text).default([]),
-  avoid: z.array(text).default([]),
 })
 
 const plugin = z.union([text, z.strictObject({ use: text, options: z.record(text, z.unknown()).default({}) })], {
@@ -190,7 +163,7 @@ export const schema = z.strictObject({
   pools: z.record(name, pool).default({}),
   peers: z.record(name, peer).default({}),
   manual: z.record(name, manual).default({}).describe('Static SAs with keys of their own, for labs'),
-  policy: z.strictObject({ rules: z.array(rule).default([]) }).prefault({}),
+  policy: policy.prefault({}),
   ike: z
     .strictObject({
       retransmit: z
@@ -232,9 +205,14 @@ export const soundParts = z
     pools: z.record(text, z.unknown()).catch({}),
     peers: z.record(text, peer.optional().catch(undefined)).catch({}),
     manual: z.record(text, manual.optional().catch(undefined)).catch({}),
-    policy: z.object({ rules: z.array(rule.optional().catch(undefined)).catch([]) }).catch({ rules: [] }),
+    policy: z
+      .object({
+        groups: policy.shape.groups.catch({}),
+        rules: z.array(rule.optional().catch(undefined)).catch([]),
+      })
+      .catch({ groups: {}, rules: [] }),
   })
-  .catch({ local: {}, pools: {}, peers: {}, manual: {}, policy: { rules: [] } })
+  .catch({ local: {}, pools: {}, peers: {}, manual: {}, policy: { groups: {}, rules: [] } })
 /** The same of the secrets alone: a peer's may be right where the peer is not. */
 export const soundSecrets = z
   .object({ peers: z.record(text, z.object({ psk: secret }).optional().catch(undefined)).catch({}) })

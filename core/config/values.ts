@@ -1,5 +1,6 @@
+import type { FactValue } from '../contracts/facts.ts'
 import type { Prefix } from '../contracts/net.ts'
-import type { Identity, IdentityPattern, SelectorSettings } from '../contracts/settings.ts'
+import type { ConditionSettings, Identity, IdentityPattern, SelectorSettings } from '../contracts/settings.ts'
 import { canonicalAddress, IpProtocol, parsePrefix } from '../wire/index.ts'
 
 /** Words of the configuration and what they mean. Each parser throws an Error that says what it wanted instead. */
@@ -115,4 +116,24 @@ export function selector(text: string): SelectorSettings {
   if (range === undefined || number < 0 || number > 255 || endPort > 65_535 || startPort > endPort)
     throw new Error('a prefix, or dynamic, is wanted, with [tcp/80] where it is for one protocol or port')
   return { range: range === 'dynamic' ? 'dynamic' : prefix(range), protocol: number, startPort, endPort }
+}
+
+const COMPARISONS = { '<': 'below', '<=': 'atMost', '>': 'above', '>=': 'atLeast' } as const
+
+/** `> 1h`, `<= 3`: a comparison; any other value stands for itself. */
+export function condition(value: FactValue): FactValue | ConditionSettings {
+  if (typeof value !== 'string' || !/^[<>]/.test(value)) return value
+  const [, operator, rest = ''] = /^([<>]=?)\s*(.*)$/.exec(value) ?? []
+  return { [COMPARISONS[operator as keyof typeof COMPARISONS]]: bound(rest) }
+}
+
+/** A number as it is; with a unit a duration in milliseconds, as facts have them. */
+export function bound(value: string | number): number {
+  const text = String(value).trim()
+  if (text !== '' && Number.isFinite(Number(text))) return Number(text)
+  try {
+    return duration(text)
+  } catch {
+    throw new Error('a number, or a duration such as 30s or 4h, is wanted to compare with')
+  }
 }

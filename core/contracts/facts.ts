@@ -20,12 +20,34 @@ export interface KnownFacts {
   espBlocked: boolean
   /** Both ends do MOBIKE (RFC 4555): addresses change by its rules. */
   mobike: boolean
+  /** Both ends are behind NATs; follows from the two facts about each end. */
+  bothBehindNat: boolean
+  /** The peer has its outer address from the NAT that this host is behind. */
+  sameNat: boolean
+  /** The kind of NAT in the words of RFC 3489: `none`, `full-cone`, `restricted-cone`, `port-restricted-cone`, `symmetric`. */
+  localNatKind: string
+  remoteNatKind: string
+  /** RFC 4787 §4.1 and §5: `endpoint-independent`, `address-dependent`, `address-and-port-dependent`. */
+  localNatMapping: string
+  localNatFiltering: string
+  remoteNatMapping: string
+  remoteNatFiltering: string
+  /** How long a NAT in front of this host keeps a UDP mapping that nothing refreshes, ms. */
+  mappingLifetime: number
+  /** This host's outer address is one that the Child SA protects on the other side. */
+  addressesOverlap: boolean
+  /** Where this host is: a name of the configuration, else the prefix its address is from. */
+  network: string
+  /** Time since this peer was last reached from this network, ms. */
+  sinceSuccess: number
   /** Digest of this host's outer address and port as the peer last saw them; another one means another NAT mapping. */
   natMapping: string
 }
 
+export type FactValue = string | number | boolean
+
 export interface Fact {
-  readonly value: string | number | boolean
+  readonly value: FactValue
   /** Who says so, in words for `natweave plan`: "NAT_DETECTION_DESTINATION_IP from 192.0.2.1". */
   readonly source: string
   /** When it was learned, monotonic ms. */

@@ -12,12 +12,35 @@ export interface JudgedPlan {
   readonly solves: readonly Problem[]
 }
 
+/** Whether a rule of the configuration holds for a peer now, and why. */
+export interface RuleVerdict {
+  /** `policy.rules[2]` */
+  readonly at: string
+  readonly state: 'matched' | 'not-matched' | 'unknown'
+  readonly why: string
+}
+
+/** One change after which a better plan would be chosen. */
+export interface Remedy {
+  readonly side: 'here' | 'peer' | 'both' | 'network'
+  readonly change: string
+  readonly plan: Plan
+  readonly cost: Cost | undefined
+}
+
 export interface PlanReport {
   readonly peer: string
   readonly child: string
+  /** Monotonic ms of the report; a fact's age is this less its `at`. */
+  readonly at: number
   readonly facts: Facts
+  /** Those that speak of the peer, in order. */
+  readonly rules: readonly RuleVerdict[]
+  /** What the facts show is in the way. */
+  readonly problems: readonly Problem[]
   /** Best first; the first usable one is used. */
   readonly plans: readonly JudgedPlan[]
+  readonly remedies: readonly Remedy[]
 }
 
 export interface ChildStatus {

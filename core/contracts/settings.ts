@@ -1,4 +1,5 @@
 import type { EspSuite } from './data-plane.ts'
+import type { FactValue } from './facts.ts'
 import type { Address, Prefix } from './net.ts'
 
 /** The configuration after parsing: exact types, defaults filled in, secrets resolved. Times are milliseconds. */
@@ -75,6 +76,8 @@ export interface PeerSettings {
   readonly keepaliveMs: number
   /** What to do with an older IKE SA of the same identities. */
   readonly unique: 'replace' | 'keep'
+  /** What the user knows of this peer and the way to it; absent: nothing. */
+  readonly facts?: Readonly<Record<string, FactValue>>
 }
 
 export interface ChildSettings {
@@ -143,15 +146,35 @@ export interface PoolSettings {
 
 export interface PolicySettings {
   readonly rules: readonly RuleSettings[]
+  /** What the user knows of this host and its networks; absent: nothing. */
+  readonly facts?: Readonly<Record<string, FactValue>>
+  /** Names of networks by the prefixes this host has its address from there; absent: none. */
+  readonly networks?: Readonly<Record<string, readonly Prefix[]>>
 }
 
-/** `when` facts hold, `use` (only these), `prefer` (first) or `avoid` strategies, by name. Earlier rules win. */
+/** What a rule wants of one fact. All parts that are given must hold; `*` in a text matches any run of characters. */
+export interface ConditionSettings {
+  /** One of these. */
+  readonly in?: readonly FactValue[] | undefined
+  /** None of these. */
+  readonly not?: readonly FactValue[] | undefined
+  readonly above?: number | undefined
+  readonly atLeast?: number | undefined
+  readonly below?: number | undefined
+  readonly atMost?: number | undefined
+}
+
+/**
+ * `when` facts hold, `use` (only these), `prefer` (first) or `avoid` strategies. Earlier rules win. A strategy is named alone
+ * or with its slot, `encap:none`; `auto` under `use` leaves its slot (`mode:auto`), or all, to policy.
+ */
 export interface RuleSettings {
   /** Config path for messages: `policy.rules[2]`. */
   readonly at: string
   /** Peers it speaks of; empty for all. */
   readonly peers: readonly string[]
-  readonly when: Readonly<Record<string, string | number | boolean>>
+  /** A bare value: the fact must be that. */
+  readonly when: Readonly<Record<string, FactValue | ConditionSettings>>
   readonly use: readonly string[]
   readonly prefer: readonly string[]
   readonly avoid: readonly string[]

@@ -1,4 +1,5 @@
 import type { Identity, IdentityPattern } from '../contracts/settings.ts'
+import { matchesWildcard } from '../wildcard.ts'
 import { formatAddress, type Identification, IdType, parseAddress } from '../wire/index.ts'
 
 /** Identities between configuration text and ID payloads, RFC 7296 §3.5. */
@@ -63,20 +64,4 @@ export function fit(id: Identity, pattern: IdentityPattern): 0 | 1 | 2 | 3 {
   if (sameIdentity(id, pattern)) return 3
   if (id.type !== pattern.type || !pattern.value.includes('*')) return 0
   return matchesWildcard(id.value.toLowerCase(), pattern.value.toLowerCase()) ? 2 : 0
-}
-
-/** Linear in both lengths for one `*`, and never exponential: no regular expression is made of foreign text. */
-function matchesWildcard(text: string, pattern: string): boolean {
-  const parts = pattern.split('*')
-  const first = parts[0]!
-  const last = parts[parts.length - 1]!
-  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false
-  let at = first.length
-  const limit = text.length - last.length
-  for (const part of parts.slice(1, -1)) {
-    const found = text.indexOf(part, at)
-    if (found < 0 || found + part.length > limit) return false
-    at = found + part.length
-  }
-  return true
 }

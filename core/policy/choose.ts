@@ -3,6 +3,7 @@ import type { JudgedPlan } from '../contracts/natweave.ts'
 import type { RuleSettings } from '../contracts/settings.ts'
 import { type Cost, type Plan, type Problem, SLOTS, type Strategy } from '../contracts/strategy.ts'
 import { refusedByAh } from './ah.ts'
+import { derive } from './derived.ts'
 import { problemsShown } from './problems.ts'
 import { applyRules, rulesFor } from './rules.ts'
 
@@ -18,6 +19,10 @@ export interface Wanted {
   readonly obstacle?: string | undefined
   /** Slots that are decided already, by the IKE SA that stands; other strategies for them are not judged. */
   readonly fixed?: Partial<Plan>
+  /** Plans that have just failed, as `showPlan` has them, with the reason: they are not tried again blindly. */
+  readonly tried?: ReadonlyMap<string, string> | undefined
+  /** The plan that worked last on this network: it comes before those that nothing else puts before it. */
+  readonly remembered?: string | undefined
 }
 
 interface Judged extends JudgedPlan {
@@ -25,19 +30,21 @@ interface Judged extends JudgedPlan {
   readonly unasked: boolean
   readonly ranks: readonly number[]
   readonly uncured: readonly Problem[]
+  readonly remembered: boolean
 }
 
 /**
  * Policy, as one pure function: every combination of loaded strategies, judged, best first. Usable before unusable, then
- * what rules prefer, then what cures more of the problems that the facts show, then the cheapest, then the order in
- * which strategies were loaded.
+ * what rules prefer, then what cures more of the problems that the facts show, then what worked here before, then the
+ * cheapest, then the order in which strategies were loaded.
  */
 export function choose(
-  facts: Facts,
+  given: Facts,
   rules: readonly RuleSettings[],
   strategies: readonly Strategy[],
   wanted: Wanted,
 ): readonly JudgedPlan[] {
+  const facts = derive(given)
   const shown = problemsShown(facts)
   const spoken = rulesFor(rules, wanted.peer)
   const plans = combinations(strategies, wanted.fixed ?? {})
@@ -63,11 +70,13 @@ function judge(
   facts: Facts,
   rules: readonly RuleSettings[],
   strategies: readonly Strategy[],
-  { peer, encapsulation, mode, protocol, obstacle }: Wanted,
+  { peer, encapsulation, mode, protocol, obstacle, tried, remembered }: Wanted,
   shown: readonly Problem[],
 ): Judged {
   const parts = SLOTS.map(slot => strategies.find(s => s.slot === slot && s.name === plan[slot])!)
   const against: string[] = obstacle === undefined ? [] : [obstacle]
+  const failure = tried?.get(showPlan(plan))
+  if (failure !== undefined) against.push(`it has just failed: ${failure}`)
   const aside: string[] = []
   if (encapsulation === 'force' && plan.encap === 'none') against.push(`peers.${peer}.encapsulation is force`)
   if (encapsulation === 'never' && plan.encap !== 'none') against.push(`peers.${peer}.encapsulation is never`)
@@ -103,6 +112,7 @@ function judge(
     unasked: mode === 'auto' && substitutes && !ruling.asksForMode,
     ranks: ruling.ranks,
     uncured,
+    remembered: remembered === showPlan(plan),
   }
 }
 
@@ -120,13 +130,16 @@ function decide(a: Judged, b: Judged, rules: readonly RuleSettings[]): { order: 
   }
   const cures = a.uncured.length - b.uncured.length
   if (cures !== 0) return { order: cures, words: `cures ${cures < 0 ? 'more' : 'less'} than ${other}` }
+  const before = Number(b.remembered) - Number(a.remembered)
+  if (before !== 0) return { order: before, words: before < 0 ? 'worked here before' : `${other} worked here before` }
   const price = weight(a.cost) - weight(b.cost)
   if (price < 0) return { order: price, words: `cheaper than ${other}, which costs ${showCost(b.cost)}` }
   if (price > 0) return { order: price, words: `dearer than ${other}, which costs ${showCost(b.cost)}` }
   return { order: 0, words: `as good as ${other}; the strategies loaded first win` }
 }
 
-const showPlan = ({ path, encap, mode }: Plan): string => `${path}+${encap}+${mode}`
+/** `direct+udp-encap+tunnel` */
+export const showPlan = ({ path, encap, mode }: Plan): string => `${path}+${encap}+${mode}`
 
 const add = (a: Cost, b: Cost): Cost => ({
   octets: a.octets + b.octets,
@@ -134,7 +147,7 @@ const add = (a: Cost, b: Cost): Cost => ({
   trusts: [...new Set([...a.trusts, ...b.trusts])],
 })
 
-function showCost(cost: Cost | undefined): string {
+export function showCost(cost: Cost | undefined): string {
   if (cost === undefined) return 'what is not known'
   const { octets, roundTrips, trusts } = cost
   return [
@@ -145,5 +158,5 @@ function showCost(cost: Cost | undefined): string {
 }
 
 /** Trust weighs most, a round trip as much as 100 octets of every packet. */
-const weight = (cost: Cost | undefined): number =>
+export const weight = (cost: Cost | undefined): number =>
   cost === undefined ? 0 : cost.trusts.length * 1e6 + cost.roundTrips * 100 + cost.octets

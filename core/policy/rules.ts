@@ -3,6 +3,7 @@ import type { RuleSettings } from '../contracts/settings.ts'
 import { type Plan, SLOTS, type Slot, type Strategy } from '../contracts/strategy.ts'
 import { ConfigError } from '../errors.ts'
 import { nearest } from '../nearest.ts'
+import { holds, showCondition } from './condition.ts'
 
 /** What all rules together say of one plan under the facts known now. */
 export interface Ruling {
@@ -16,6 +17,18 @@ export interface Ruling {
   readonly asksForMode: boolean
   readonly reasons: readonly string[]
 }
+
+/** Whether a rule holds now: a rule over an unknown fact does not, unless another of its facts says so for sure. */
+export interface Match {
+  readonly state: 'matched' | 'not-matched' | 'unknown'
+  /** In words: which fact decided, or which ones are not known. */
+  readonly why: string
+  /** The facts that are not known, where that decides. */
+  readonly unknown: readonly string[]
+}
+
+/** Leaves a slot to policy, and later rules nothing to say about it. */
+export const AUTO = 'auto'
 
 /**
  * Applies the rules for a peer to one plan. The earliest rule with a `use` for a slot decides that slot: later ones say
@@ -34,29 +47,28 @@ export function applyRules(
   let forbidden = false
   let asksForMode = false
   for (const rule of rulesFor(rules, peer)) {
-    const matched = matches(rule, facts)
-    if (matched !== true) {
+    const { state, unknown } = matchRule(rule, facts)
+    if (state !== 'matched') {
       ranks.push(0, 0, 0)
-      if (matched !== false && concerns(rule, plan)) reasons.push(`${rule.at} waits: ${matched} is unknown`)
+      if (state === 'unknown' && concerns(rule, plan, strategies))
+        reasons.push(`${rule.at} waits: ${unknown.join(' and ')} ${unknown.length === 1 ? 'is' : 'are'} unknown`)
       continue
     }
     const open = SLOTS.filter(slot => !decided.has(slot))
     for (const slot of SLOTS) {
-      const named = (list: readonly string[]): readonly string[] =>
-        list.filter(name => strategies.some(s => s.slot === slot && s.name === name))
-      const [use, prefer, avoid] = [named(rule.use), named(rule.prefer), named(rule.avoid)]
+      const [use, prefer, avoid] = [rule.use, rule.prefer, rule.avoid].map(list => named(list, slot, strategies))
       const name = plan[slot]
-      if (slot === 'mode' && (use.includes(name) || prefer.includes(name))) asksForMode = true
-      const rank = prefer.indexOf(name)
-      ranks.push(rank === -1 ? prefer.length : rank)
+      if (slot === 'mode' && (use!.includes(name) || prefer!.includes(name))) asksForMode = true
+      const rank = prefer!.indexOf(name)
+      ranks.push(rank === -1 ? prefer!.length : rank)
       if (rank !== -1) reasons.push(`${rule.at} prefers ${name}`)
       if (!open.includes(slot)) continue
-      if (use.length > 0) decided.add(slot)
-      if (use.length > 0 && !use.includes(name)) {
+      if (use!.length > 0 || free(rule, slot)) decided.add(slot)
+      if (use!.length > 0 && !use!.includes(name) && !free(rule, slot)) {
         forbidden = true
-        reasons.push(`${rule.at} uses ${use.join(' or ')} only`)
+        reasons.push(`${rule.at} uses ${use!.join(' or ')} only`)
       }
-      if (avoid.includes(name)) {
+      if (avoid!.includes(name)) {
         forbidden = true
         reasons.push(`${rule.at} avoids ${name}`)
       }
@@ -69,32 +81,61 @@ export function applyRules(
 export const rulesFor = (rules: readonly RuleSettings[], peer: string): readonly RuleSettings[] =>
   rules.filter(({ peers }) => peers.length === 0 || peers.includes(peer))
 
-/** @returns the name of the first fact that is not known, where that decides */
-function matches(rule: RuleSettings, facts: Facts): boolean | string {
-  let unknown: string | undefined
-  for (const [name, wanted] of Object.entries(rule.when)) {
+/** The strategies of one slot that a list of a rule names. */
+export const named = (list: readonly string[], slot: Slot, strategies: readonly Strategy[]): readonly string[] =>
+  list
+    .filter(entry => strategies.some(s => s.slot === slot && (entry === s.name || entry === `${slot}:${s.name}`)))
+    .map(entry => entry.slice(entry.indexOf(':') + 1))
+
+const free = ({ use }: RuleSettings, slot: Slot): boolean => use.includes(AUTO) || use.includes(`${slot}:${AUTO}`)
+
+export function matchRule({ when }: RuleSettings, facts: Facts): Match {
+  const unknown: string[] = []
+  const met: string[] = []
+  for (const [name, wanted] of Object.entries(when)) {
     const fact = facts[name]
-    if (fact === undefined) unknown ??= name
-    else if (fact.value !== wanted) return false
+    if (fact === undefined) unknown.push(name)
+    else if (holds(wanted, fact.value)) met.push(`${name} ${showCondition(wanted)}`)
+    else
+      return {
+        state: 'not-matched',
+        why: `${name} is ${fact.value}, and the rule wants that it ${showCondition(wanted)}`,
+        unknown: [],
+      }
   }
-  return unknown ?? true
+  if (unknown.length > 0)
+    return {
+      state: 'unknown',
+      why: `${unknown.join(' and ')} ${unknown.length === 1 ? 'is' : 'are'} not known yet`,
+      unknown,
+    }
+  return { state: 'matched', why: met.length === 0 ? 'it has no condition' : met.join(', '), unknown: [] }
 }
 
-const concerns = ({ use, prefer, avoid }: RuleSettings, plan: Plan): boolean =>
-  use.length > 0 || SLOTS.some(slot => prefer.includes(plan[slot]) || avoid.includes(plan[slot]))
+/** Whether a rule, did it match, would say anything of this plan. */
+function concerns(rule: RuleSettings, plan: Plan, strategies: readonly Strategy[]): boolean {
+  return SLOTS.some(
+    slot =>
+      named(rule.use, slot, strategies).length > 0 ||
+      [rule.prefer, rule.avoid].some(list => named(list, slot, strategies).includes(plan[slot])),
+  )
+}
 
 /** @throws ConfigError for a strategy that is not loaded, with the nearest that is */
 export function checkRules(rules: readonly RuleSettings[], strategies: readonly Strategy[]): void {
   const loaded = [...new Set(strategies.map(s => s.name))].sort()
   for (const rule of rules)
     for (const list of ['use', 'prefer', 'avoid'] as const)
-      for (const [i, name] of rule[list].entries()) {
-        if (loaded.includes(name)) continue
-        const near = nearest(name, loaded)
+      for (const [i, entry] of rule[list].entries()) {
+        const [slot, name] = entry.includes(':') ? entry.split(':') : [undefined, entry]
+        if (name === AUTO && list === 'use') continue
+        const there = slot === undefined ? loaded : strategies.filter(s => s.slot === slot).map(s => s.name)
+        if (there.includes(name!)) continue
+        const near = nearest(name!, there)
         const hint = near === undefined ? '' : `did you mean "${near}"? `
         throw new ConfigError(
-          `${rule.at}.${list}[${i}]`,
-          `unknown strategy "${name}"; ${hint}loaded: ${loaded.join(', ')}`,
+          slot === undefined ? `${rule.at}.${list}[${i}]` : `${rule.at}.${list}.${slot}`,
+          `unknown strategy "${name}"; ${hint}loaded: ${there.join(', ')}`,
         )
       }
 }

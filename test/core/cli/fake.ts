@@ -66,9 +66,32 @@ export const reports: readonly PlanReport[] = [
   {
     peer: 'moon',
     child: 'lan',
-    facts: { localBehindNat: { value: true, source: 'NAT_DETECTION from 198.51.100.7', at: 0 } },
+    at: 90_000,
+    facts: {
+      mobile: { value: true, source: 'policy.facts.mobile', at: 0 },
+      localBehindNat: { value: true, source: 'NAT_DETECTION from 198.51.100.7', at: 30_000 },
+    },
+    rules: [
+      { at: 'policy.rules[0]', state: 'matched', why: 'mobile is true' },
+      { at: 'policy.rules[1]', state: 'unknown', why: 'udpBlocked is not known yet' },
+    ],
+    problems: ['fixed-ike-ports', 'mapping-timeouts'],
+    remedies: [
+      {
+        side: 'here',
+        change: 'give this host an address that no NAT translates',
+        plan: { ...plan, encap: 'none' },
+        cost: { octets: 20, roundTrips: 0, trusts: [] },
+      },
+    ],
     plans: [
-      { plan, usable: true, reasons: ['cures address-identities'], cost: undefined, solves: [] },
+      {
+        plan,
+        usable: true,
+        reasons: ['the only usable plan', 'costs 28 octets per packet'],
+        cost: { octets: 28, roundTrips: 1, trusts: ['med.example'] },
+        solves: ['mapping-timeouts'],
+      },
       {
         plan: { ...plan, encap: 'none' },
         usable: false,

@@ -41,11 +41,22 @@ test('a status as people read it', () => {
 test('plans with what is known and why', () => {
   expect(renderPlans(reports, out)).toEqual([
     'moon/lan',
-    '    localBehindNat  true  NAT_DETECTION from 198.51.100.7',
+    '  facts',
+    '      mobile          true  policy.facts.mobile, from the start',
+    '      localBehindNat  true  NAT_DETECTION from 198.51.100.7, 1 min 0 s ago',
+    '  rules',
+    '      policy.rules[0]  matched  mobile is true',
+    '      policy.rules[1]  waits    udpBlocked is not known yet',
+    '  in the way',
+    '    fixed-ike-ports, mapping-timeouts',
+    '  plans, best first',
     '  → direct + udp-encap + tunnel',
-    '      cures address-identities',
+    '      the only usable plan',
+    '      28 octets per packet, 1 round trip first, trusts med.example; cures mapping-timeouts',
     '  ✗ direct + none + tunnel',
     '      a NAT is on the way',
+    '  what would allow a better plan',
+    '    here: give this host an address that no NAT translates → direct + none + tunnel, 20 octets per packet, 0 round trips first, trusts the peer only',
   ])
 })
 

@@ -27,6 +27,8 @@ const TOP_KEYS = Object.keys(properties)
 const HOST = 'a host name or address is wanted, with :port where that is not 500'
 const DURATION = 'a duration such as 30s, 5m, 4h or 500ms is wanted'
 const PREFIX = 'an address or prefix such as 10.9.0.0/24 is wanted'
+const CONDITION =
+  'the value of a fact is wanted (true, false, a text, a number), a list of values, a comparison such as "> 1h", or { not: …, above: … }'
 const SELECTOR = 'a prefix, or dynamic, is wanted, with [tcp/80] where it is for one protocol or port'
 
 const WRONG: readonly (readonly [given: unknown, message: string])[] = [
@@ -153,10 +155,26 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
     rules([{}, { us: ['udp-encap'] }]),
     'policy.rules[1].us: unknown key; allowed: peers, when, use, prefer, avoid; did you mean "use"?',
   ],
+  [rules([{ when: { localBehindNat: [] } }]), `policy.rules[0].when.localBehindNat: ${CONDITION}, found a list`],
+  [rules([{ when: { sinceSuccess: '> soon' } }]), `policy.rules[0].when.sinceSuccess: ${CONDITION}, found "> soon"`],
   [
-    rules([{ when: { localBehindNat: [] } }]),
-    'policy.rules[0].when.localBehindNat: the value of a fact is wanted: true, false, a text or a number, found a list',
+    rules([{ when: { sinceSuccess: { abov: 3 } } }]),
+    'policy.rules[0].when.sinceSuccess.abov: unknown key; allowed: in, not, above, atLeast, below, atMost; did you mean "above"?',
   ],
+  [
+    rules([{ use: { pth: 'direct' } }]),
+    'policy.rules[0].use.pth: unknown key; allowed: path, encap, mode; did you mean "path"?',
+  ],
+  [rules([{ peers: ['branch-*'] }]), 'policy.rules[0].peers[0]: no peer "branch-*"; known: moon'],
+  [
+    { ...peer({}), policy: { groups: { road: ['mon'] } } },
+    'policy.groups.road[0]: no peer "mon"; known: moon; did you mean "moon"?',
+  ],
+  [
+    { ...peer({}), policy: { groups: { moon: ['moon'] } } },
+    'policy.groups.moon: a peer has this name; a rule could not tell them apart',
+  ],
+  [{ policy: { networks: { office: ['10.1'] } } }, `policy.networks.office[0]: ${PREFIX}, found "10.1"`],
   [rules({}), 'policy.rules: a list is wanted, found a mapping'],
 ]
 

@@ -46,6 +46,7 @@ test('a full configuration becomes settings with exact types', () => {
           rekey: '4h',
           keepalive: 20,
           unique: 'keep',
+          facts: { mediatorTrusted: true },
         },
       },
       policy: { rules: [{ peers: ['moon'], when: { localBehindNat: true }, use: ['udp-encap'] }] },
@@ -88,6 +89,7 @@ test('a full configuration becomes settings with exact types', () => {
     rekeyMs: 14_400_000,
     keepaliveMs: 20_000,
     unique: 'keep',
+    facts: { mediatorTrusted: true },
     mobike: true,
   })
   expect(config.settings.pools).toEqual({
@@ -253,4 +255,55 @@ test('what is done about forged packets, and for whom MOBIKE is off', () => {
   expect(usual.peers.moon?.mobike).toBe(false)
   const strict = parseConfig({ peers, guard: { failures: 5, window: '1s', pause: '5m' } }, sources).settings
   expect(strict.guard).toEqual({ failures: 5, windowMs: 1_000, pauseMs: 300_000 })
+})
+
+test('rules: comparisons, lists, slots, groups and patterns become plain conditions and names', () => {
+  const peer = { remote: 'gw', psk: 'x', children }
+  const { policy } = parseConfig(
+    {
+      peers: { moon: peer, 'branch-a': peer, 'branch-b': peer },
+      policy: {
+        groups: { road: ['moon', 'branch-b'] },
+        facts: { mobile: true },
+        networks: { office: ['10.20.0.0/16'] },
+        rules: [
+          {
+            peers: ['road', 'branch-*'],
+            when: {
+              mobile: true,
+              localNatKind: ['symmetric', 'port-restricted-cone'],
+              sinceSuccess: '> 1h',
+              transportCost: '<= 3',
+              mappingLifetime: { atLeast: '30s', below: 120_000 },
+              network: { not: 'office' },
+            },
+            use: { encap: 'udp-encap', mode: 'auto' },
+            prefer: { path: ['direct'] },
+          },
+        ],
+      },
+    },
+    sources,
+  ).settings
+  expect(policy).toEqual({
+    facts: { mobile: true },
+    networks: { office: [{ address: '10.20.0.0', bits: 16 }] },
+    rules: [
+      {
+        at: 'policy.rules[0]',
+        peers: ['moon', 'branch-b', 'branch-a'],
+        when: {
+          mobile: true,
+          localNatKind: { in: ['symmetric', 'port-restricted-cone'] },
+          sinceSuccess: { above: 3_600_000 },
+          transportCost: { atMost: 3 },
+          mappingLifetime: { atLeast: 30_000, below: 120_000 },
+          network: { not: ['office'] },
+        },
+        use: ['encap:udp-encap', 'mode:auto'],
+        prefer: ['path:direct'],
+        avoid: [],
+      },
+    ],
+  })
 })

@@ -115,6 +115,75 @@ const rows: Row[] = [
     rules: [rule('r0', { prefer: ['udp-encap'], avoid: ['beet'] })],
     want: 'direct+udp-encap+tunnel',
   },
+  {
+    name: 'one of several values',
+    given: { localNatKind: 'symmetric' },
+    rules: [rule('r0', { when: { localNatKind: { in: ['symmetric', 'full-cone'] } }, use: ['tunnel'] })],
+    want: 'direct+none+tunnel',
+  },
+  {
+    name: 'none of these values',
+    given: { network: 'office' },
+    rules: [rule('r0', { when: { network: { not: ['off*'] } }, use: ['tunnel'] })],
+    want: 'direct+none+beet',
+  },
+  {
+    name: 'a number in bounds',
+    given: { sinceSuccess: 5_000 },
+    rules: [rule('r0', { when: { sinceSuccess: { above: 1_000, atMost: 5_000 } }, use: ['tunnel'] })],
+    want: 'direct+none+tunnel',
+  },
+  {
+    name: 'a number out of bounds',
+    given: { sinceSuccess: 5_000 },
+    rules: [rule('r0', { when: { sinceSuccess: { below: 5_000 } }, use: ['tunnel'] })],
+    want: 'direct+none+beet',
+  },
+  {
+    name: 'a comparison with what is no number',
+    given: { sinceSuccess: 'never' },
+    rules: [rule('r0', { when: { sinceSuccess: { above: 0 } }, use: ['tunnel'] })],
+    want: 'direct+none+beet',
+  },
+  {
+    name: 'a fact that follows from two others',
+    given: { localBehindNat: true, remoteBehindNat: true },
+    rules: [rule('r0', { when: { bothBehindNat: true }, use: ['tunnel'] })],
+    want: 'direct+udp-encap+tunnel',
+  },
+  {
+    name: 'one of the two says no: then not both',
+    given: { localBehindNat: false },
+    rules: [rule('r0', { when: { bothBehindNat: false }, use: ['tunnel'] })],
+    want: 'direct+none+tunnel',
+  },
+  { name: 'a name with its slot', rules: [rule('r0', { use: ['mode:tunnel'] })], want: 'direct+none+tunnel' },
+  {
+    name: 'a slot left to policy, whatever later rules say',
+    rules: [rule('r0', { use: ['mode:auto'] }), rule('r1', { use: ['tunnel', 'udp-encap'] })],
+    want: 'direct+udp-encap+beet',
+  },
+  {
+    name: 'everything left to policy',
+    rules: [rule('r0', { use: ['auto'] }), rule('r1', { use: ['tunnel', 'udp-encap'] })],
+    want: 'direct+none+beet',
+  },
+  {
+    name: 'what worked here before comes before what is cheaper',
+    wanted: { remembered: 'direct+udp-encap+tunnel' },
+    want: 'direct+udp-encap+tunnel',
+  },
+  {
+    name: 'but not before what a rule prefers',
+    wanted: { remembered: 'direct+udp-encap+tunnel' },
+    rules: [rule('r0', { prefer: ['beet'] })],
+    want: 'direct+none+beet',
+  },
+  {
+    name: 'what has just failed is not tried again',
+    wanted: { tried: new Map([['direct+none+beet', 'no answer']]) },
+    want: 'direct+udp-encap+beet',
+  },
   { name: 'a rule may ask for it', rules: [rule('r0', { prefer: ['transport'] })], want: 'direct+none+transport' },
 ]
 

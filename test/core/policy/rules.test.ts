@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { direct } from '../../../core/path/direct.ts'
 import { none } from '../../../core/path/none.ts'
-import { checkRules } from '../../../core/policy/rules.ts'
+import { checkRules, matchRule } from '../../../core/policy/rules.ts'
 import { UdpEncap } from '../../../plugins/udp-encap/index.ts'
-import { mode, rule } from './strategies.ts'
+import { facts, mode, rule } from './strategies.ts'
 
 const strategies = [direct, none, mode('tunnel', { octets: 20 }), new UdpEncap()]
 
@@ -28,4 +28,32 @@ test('where nothing is near, no guess is made', () => {
   expect(() => checkRules([rule('policy.rules[0]', { avoid: ['wireguard'] })], strategies)).toThrow(
     'policy.rules[0].avoid[0]: unknown strategy "wireguard"; loaded: direct, none, tunnel, udp-encap',
   )
+})
+
+test('a strategy of another slot than the one it is named for is refused', () => {
+  expect(() => checkRules([rule('policy.rules[0]', { use: ['mode:udp-encap'] })], strategies)).toThrow(
+    'policy.rules[0].use.mode: unknown strategy "udp-encap"; loaded: tunnel',
+  )
+  checkRules([rule('policy.rules[0]', { use: ['encap:udp-encap', 'mode:auto'] })], strategies)
+  expect(() => checkRules([rule('policy.rules[0]', { avoid: ['mode:auto'] })], strategies)).toThrow(
+    'unknown strategy "auto"',
+  )
+})
+
+test('a rule tells which fact decided, and which ones it waits for', () => {
+  const over = rule('r', { when: { localBehindNat: true, udpBlocked: false, network: { not: ['office'] } } })
+  expect(matchRule(over, facts({ localBehindNat: true, udpBlocked: false, network: 'home' }))).toMatchObject({
+    state: 'matched',
+    why: 'localBehindNat is true, udpBlocked is false, network is not office',
+  })
+  expect(matchRule(over, facts({ localBehindNat: true }))).toEqual({
+    state: 'unknown',
+    why: 'udpBlocked and network are not known yet',
+    unknown: ['udpBlocked', 'network'],
+  })
+  // what is false decides, whatever else is unknown
+  expect(matchRule(over, facts({ udpBlocked: true }))).toMatchObject({
+    state: 'not-matched',
+    why: 'udpBlocked is true, and the rule wants that it is false',
+  })
 })
