@@ -147,7 +147,7 @@ const add = (a: Cost, b: Cost): Cost => ({
   trusts: [...new Set([...a.trusts, ...b.trusts])],
 })
 
-export function showCost(cost: Cost | undefined): string {
+function showCost(cost: Cost | undefined): string {
   if (cost === undefined) return 'what is not known'
   const { octets, roundTrips, trusts } = cost
   return [

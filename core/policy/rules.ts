@@ -28,7 +28,7 @@ export interface Match {
 }
 
 /** Leaves a slot to policy, and later rules nothing to say about it. */
-export const AUTO = 'auto'
+const AUTO = 'auto'
 
 /**
  * Applies the rules for a peer to one plan. The earliest rule with a `use` for a slot decides that slot: later ones say
@@ -82,7 +82,7 @@ export const rulesFor = (rules: readonly RuleSettings[], peer: string): readonly
   rules.filter(({ peers }) => peers.length === 0 || peers.includes(peer))
 
 /** The strategies of one slot that a list of a rule names. */
-export const named = (list: readonly string[], slot: Slot, strategies: readonly Strategy[]): readonly string[] =>
+const named = (list: readonly string[], slot: Slot, strategies: readonly Strategy[]): readonly string[] =>
   list
     .filter(entry => strategies.some(s => s.slot === slot && (entry === s.name || entry === `${slot}:${s.name}`)))
     .map(entry => entry.slice(entry.indexOf(':') + 1))
