@@ -12,6 +12,7 @@ import {
   type Plugin,
   RNG,
   SA_STORE,
+  SERVICE,
   STRATEGY,
   TRANSPORT,
 } from './contracts/plugin.ts'
@@ -65,6 +66,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     settings,
     strategies,
     detectors: resolveAll(container, NAT_DETECTOR),
+    services: resolveAll(container, SERVICE),
     planes: resolveAll(container, DATA_PLANE),
     crypto: combineProviders(resolveAll(container, CRYPTO)),
     rng: resolveLast(container, RNG)!,
@@ -74,6 +76,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
       deliver: packet => runtime.deliver(packet),
       event: event => runtime.event(event),
       deviceChanged: () => runtime.deviceChanged(),
+      fetch: (wish, answered) => runtime.fetch(wish, answered),
     },
   })
   const device = resolveLast(container, DEVICE)

@@ -7,6 +7,7 @@ import type { NatDetector } from './contracts/nat-detector.ts'
 import type { PlanReport } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
+import type { ServiceFactory } from './contracts/service.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
 import { DEFAULT_GUARD } from './contracts/settings.ts'
 import type { Strategy } from './contracts/strategy.ts'
@@ -31,6 +32,7 @@ import { ManualSas } from './manual.ts'
 import { Peer } from './peer.ts'
 import { planeEvent } from './plane-events.ts'
 import { type EngineOutlet, Rim } from './rim.ts'
+import { type Services, servicesOf } from './services.ts'
 import {
   classifyNatt,
   ExchangeType,
@@ -44,11 +46,13 @@ import {
   peekIkeHeader,
   serializeIke,
 } from './wire/index.ts'
+import { perform } from './wishes.ts'
 
 export interface EngineOptions {
   readonly settings: Settings
   readonly strategies: readonly Strategy[]
   readonly detectors: readonly NatDetector[]
+  readonly services: readonly ServiceFactory[]
   /** Asked in order before the portable plane. */
   readonly planes: readonly DataPlane[]
   readonly crypto: CryptoProvider
@@ -67,6 +71,7 @@ export class Engine {
   readonly peersByName = new Map<string, Peer>()
   /** Static SAs of the configuration. */
   readonly manual: ManualSas
+  readonly services: Services
   readonly #settings: Settings
   readonly #host: Host
   readonly #rim: Rim
@@ -76,15 +81,17 @@ export class Engine {
   readonly #kept = new KeptPackets()
   #now = 0
   #started = false
+  /** What the transports have; a relay's addresses come on top. */
+  #bound: readonly LocalEndpoint[] = []
 
   constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
     this.#settings = settings
-    const rim = new Rim(outlet)
+    const rim = new Rim(outlet, (packet, flow) => this.services.reroute(packet, flow))
     this.#rim = rim
     const watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
     const planeOutlet = {
-      transmit: (packet: Packet, flow: Flow) => outlet.transmit(packet, flow),
+      transmit: (packet: Packet, flow: Flow) => rim.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
       event: (event: PlaneEvent) =>
         event.type === 'acquire' ? this.#trapped(event, this.#now) : planeEvent(event, parts, this.#now),
@@ -96,6 +103,11 @@ export class Engine {
       counters: child => children.counters(child),
       spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
+      extension: (sa, { exchange, payloads }, now) => this.services.respond(sa, exchange, payloads, now),
+    })
+    this.services = servicesOf(options, {
+      perform: (out, by, now) => perform(out, by, wishes, now),
+      changed: () => this.#refreshLocals(),
     })
     this.manual = new ManualSas(settings.manual ?? {}, {
       plane: this.portable,
@@ -104,13 +116,23 @@ export class Engine {
     })
     this.#responder = new Responder(this.#host, ikev2)
     for (const peer of Object.values(settings.peers)) this.peersByName.set(peer.name, new Peer(peer))
-    const common = { rim, children, watch, peers: this.peersByName }
+    const { services } = this
+    const common = { rim, children, watch, services, peers: this.peersByName }
     this.#live = new LiveSas({
       ...common,
       host: this.#host,
       ready: (peer, child, now) => this.#release(peer, child, now),
     })
     const parts = { ...common, live: this.#live }
+    const wishes = {
+      ...parts,
+      host: this.#host,
+      initiate: (peer: Peer, flow: Flow, now: number) => this.#initiate(peer, flow, now),
+      failed: (peer: Peer, code: string, why: string, now: number) => this.#failed(peer, code, why, now),
+      answered: (now: number) => {
+        this.#now = now
+      },
+    }
   }
 
   // ------------------------------------------------------------------ what others look at
@@ -138,9 +160,20 @@ export class Engine {
 
   // ------------------------------------------------------------------ what the runtime tells
 
-  setLocals(locals: readonly LocalEndpoint[]): void {
-    this.#host.setLocals(locals)
-    if (this.#started) this.#installManual(this.#now)
+  setLocals(locals: readonly LocalEndpoint[], now: number): void {
+    this.#now = now
+    this.#bound = locals
+    this.#refreshLocals()
+    this.services.setLocals(locals, now)
+    if (this.#started) this.#installManual(now)
+  }
+
+  /** A relay's address is a place to send from as good as a socket's. */
+  #refreshLocals(): void {
+    const relayed = this.services.candidates.relayed.map(
+      ({ address, port }): LocalEndpoint => ({ address, port, protocol: 17, role: 'extra' }),
+    )
+    this.#host.setLocals([...this.#bound, ...relayed])
   }
 
   /** Local addresses or routes have changed; `sources`: for the peers' `destinations` the local address to send from. */
@@ -157,6 +190,7 @@ export class Engine {
   start(now: number): void {
     this.#now = now
     this.#started = true
+    this.services.start(now)
     this.#installManual(now)
     for (const { settings } of this.peersByName.values())
       for (const child of Object.values(settings.children))
@@ -181,6 +215,11 @@ export class Engine {
       if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
       return
     }
+    const claimed = this.services.claim(packet, flow, now)
+    if (claimed !== 'taken') this.#udp(packet, claimed, now)
+  }
+
+  #udp(packet: Packet, flow: Flow, now: number): void {
     if (flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT) return this.#ike(octets(packet), flow, now)
     switch (classifyNatt(packet.bytes, packet.start, packet.end)) {
       case 'keepalive':
@@ -203,8 +242,8 @@ export class Engine {
 
   get deadline(): number {
     let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline, this.#kept.deadline)
-    for (const { path, retryAt } of this.peersByName.values()) due = Math.min(due, retryAt, path?.deadline ?? Infinity)
-    return due
+    for (const { retryAt } of this.peersByName.values()) due = Math.min(due, retryAt)
+    return Math.min(due, this.services.deadline)
   }
 
   timeout(now: number): void {
@@ -212,8 +251,8 @@ export class Engine {
     this.portable.timeout(now)
     this.#live.timeout(now)
     this.#kept.timeout(now)
+    this.services.timeout(now)
     for (const peer of this.peersByName.values()) {
-      if (peer.path !== undefined && peer.path.deadline <= now) this.#path(peer, { type: 'timeout' }, now)
       if (peer.retryAt > now) continue
       peer.retryAt = Infinity
       this.#rim.event(peer.settings.name, { type: 'retry' }, now)
@@ -239,8 +278,8 @@ export class Engine {
     const { plan, why } = planFor(this.#host, settings, facts)
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
     this.#rim.event(name, { type: 'connecting', plan }, now)
-    peer.path = this.#host.path(plan.path).open({ peer: name, remote, source, locals: this.locals() })
-    this.#path(peer, { type: 'start' }, now)
+    peer.path = plan.path
+    this.services.ask(plan.path, { type: 'find', peer: name, remote, source }, now)
   }
 
   /** The IKE SA stands; Child SAs that were deleted meanwhile are negotiated again. */
@@ -258,6 +297,7 @@ export class Engine {
     const peer = this.#peer(name)
     peer.wanted = false
     peer.retryAt = Infinity
+    if (peer.path !== undefined) this.services.ask(peer.path, { type: 'forget', peer: name }, now)
     peer.path = undefined
     for (const sa of [...peer.sas]) this.#live.end(sa, 'disconnected', now)
   }
@@ -341,17 +381,6 @@ export class Engine {
     this.#rim.sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
   }
 
-  #path(peer: Peer, input: Parameters<NonNullable<Peer['path']>['step']>[0], now: number): void {
-    for (const out of peer.path?.step(input, now) ?? []) {
-      if (out.type === 'transmit') this.#rim.send(out.bytes, out.flow)
-      else if (out.type === 'failed') return this.#failed(peer, 'PATH_FAILED', out.why, now)
-      else {
-        peer.path = undefined
-        this.#initiate(peer, out.flow, now)
-      }
-    }
-  }
-
   #initiate(peer: Peer, flow: Flow, now: number): void {
     const sa = new IkeSa({
       host: this.#host,
@@ -375,6 +404,7 @@ export class Engine {
   #failed(peer: Peer, code: string, why: string, now: number): void {
     peer.failed(why, now)
     this.#rim.event(peer.settings.name, { type: 'failed', code, why }, now)
+    this.services.tell({ type: 'connect-failed', peer: peer.settings.name, code, why }, now)
   }
 
   // ------------------------------------------------------------------ traps

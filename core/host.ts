@@ -1,7 +1,7 @@
 import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters } from './contracts/data-plane.ts'
 import type { Fact, Facts, FactValue } from './contracts/facts.ts'
-import type { IkeTask } from './contracts/ike-task.ts'
+import type { IkeTask, IncomingMessage } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
 import type { JudgedPlan, PlanReport } from './contracts/natweave.ts'
@@ -14,7 +14,7 @@ import type {
   SelectorSettings,
   Settings,
 } from './contracts/settings.ts'
-import type { EncapStrategy, ModeStrategy, PathStrategy, Plan, Strategy } from './contracts/strategy.ts'
+import type { EncapStrategy, ModeStrategy, Plan, Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
@@ -27,6 +27,7 @@ import { problemsShown } from './policy/problems.ts'
 import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
+import type { Payload } from './wire/index.ts'
 
 export interface HostOptions {
   readonly settings: Settings
@@ -42,6 +43,7 @@ export interface HostLinks {
   spiInUse(spi: number): boolean
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
+  extension: IkeHost['extension']
 }
 
 /** From the configuration: `dynamic` stands for one address. */
@@ -69,6 +71,7 @@ export class Host implements IkeHost {
   readonly #links: HostLinks
   readonly #pools = new Map<string, Pool>()
   #locals: readonly LocalEndpoint[] = []
+  #facts: Facts = {}
   #serial = 0
 
   constructor({ settings, strategies, detectors, crypto, rng }: HostOptions, links: HostLinks) {
@@ -98,7 +101,17 @@ export class Host implements IkeHost {
     return Object.values(this.#settings.peers)
   }
 
+  extension(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | undefined {
+    return this.#links.extension(sa, request, now)
+  }
+
+  /** What services have found out about this host: known to every IKE SA from its start. */
+  learn(name: string, fact: Fact): void {
+    this.#facts = { ...this.#facts, [name]: fact }
+  }
+
   observe(sa: IkeSa): void {
+    sa.facts = { ...this.#facts, ...sa.facts }
     const { address } = sa.flow.local
     const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
     sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path')
@@ -169,10 +182,6 @@ export class Host implements IkeHost {
 
   #obstacle(child: ChildSettings | undefined, facts: Facts): string | undefined {
     return child?.protocol === 'ah' ? ahObstacle(facts, this.#locals) : undefined
-  }
-
-  path(name: string): PathStrategy {
-    return this.#strategy('path', name)
   }
 
   encap(name: string): EncapStrategy {

@@ -11,12 +11,14 @@ import type { IntegrityWatch } from './integrity-watch.ts'
 import type { Peer } from './peer.ts'
 import type { Rim } from './rim.ts'
 import { SaTable } from './sa-table.ts'
+import type { Services } from './services.ts'
 
 export interface LiveSasParts {
   readonly rim: Rim
   readonly host: Host
   readonly children: Children
   readonly watch: IntegrityWatch
+  readonly services: Services
   readonly peers: ReadonlyMap<string, Peer>
   /** A Child SA of this name sends now. */
   readonly ready: (peer: string, child: string, now: number) => void
@@ -36,6 +38,7 @@ export class LiveSas {
     for (const effect of sa.take()) this.#effect(sa, effect, now)
     // a deadline that passed meanwhile comes up in the next timeout, not again in this one
     this.table.reschedule(sa)
+    this.#parts.services.drain(now)
   }
 
   timeout(now: number): void {
@@ -54,10 +57,11 @@ export class LiveSas {
 
   /** IKE, or ESP alone, goes another way now. */
   moved(sa: IkeSa, flow: Flow, now: number): void {
-    const { rim, host, children } = this.#parts
+    const { rim, host, children, services } = this.#parts
     children.follow(sa, host)
-    if (sa.state === 'established')
-      rim.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote), local: showEndpoint(flow.local) }, now)
+    if (sa.state !== 'established') return
+    rim.event(sa.peer!, { type: 'moved', remote: showEndpoint(flow.remote), local: showEndpoint(flow.local) }, now)
+    services.moved(sa, now)
   }
 
   #effect(sa: IkeSa, effect: IkeEffect, now: number): void {
@@ -129,6 +133,7 @@ export class LiveSas {
       else if (peer.settings.unique === 'replace' && other.createdAt < sa.createdAt) this.end(other, 'replaced', now)
       this.carryOut(other, now)
     }
+    this.#parts.services.up(sa, now)
   }
 
   #install(sa: IkeSa, child: ChildSa, outbound: boolean, replaces: ChildSa | undefined, now: number): void {
@@ -149,8 +154,9 @@ export class LiveSas {
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
-    const { rim, host, children, peers } = this.#parts
+    const { rim, host, children, peers, services } = this.#parts
     this.table.add(successor)
+    services.rekeyed(successor)
     // the request that rekeyed may have come from a new place, when the children were already on their way here
     children.follow(successor, host)
     peers.get(sa.peer!)!.sas.push(successor)
@@ -159,17 +165,19 @@ export class LiveSas {
   }
 
   #closed(sa: IkeSa, code: string, why: string, now: number): void {
-    const { rim, peers } = this.#parts
+    const { rim, peers, services } = this.#parts
     this.table.leaveHalfOpen(sa)
     const peer = peers.get(sa.peer ?? '')
     if (peer === undefined)
       return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
     peer.remove(sa)
+    services.down(sa, why, now)
     if (sa.successor !== undefined || peer.current !== undefined) return
     const wasUp = sa.remoteId !== undefined
     if (code === 'OK' && !peer.wanted) peer.lastError = undefined
     else peer.failed(why, now)
     rim.event(sa.peer!, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
+    if (!wasUp) services.tell({ type: 'connect-failed', peer: sa.peer!, code, why }, now)
     rim.deviceChanged()
   }
 }

@@ -1,8 +1,6 @@
 import type { Facts } from './contracts/facts.ts'
-import type { Machine } from './contracts/machine.ts'
 import type { Address } from './contracts/net.ts'
 import type { PeerSettings } from './contracts/settings.ts'
-import type { PathIn, PathOut } from './contracts/strategy.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 
 const FIRST_RETRY_MS = 1_000
@@ -13,18 +11,20 @@ export class Peer {
   readonly settings: PeerSettings
   /** All live SAs with it, newest last: several while one replaces another, or when `unique` is `keep`. */
   readonly sas: IkeSa[] = []
-  /** Looking for a way to it. */
-  path: Machine<PathIn, PathOut> | undefined
+  /** The path strategy that is looking for a way to it. */
+  path: string | undefined
   /** Somebody wants it connected: reconnect when it is lost. */
   wanted = false
   /** Facts that outlive an SA; what its IKE SAs learn is theirs. */
-  facts: Facts = {}
+  facts: Facts
   lastError: string | undefined
   retryAt = Infinity
   #failures = 0
 
   constructor(settings: PeerSettings) {
     this.settings = settings
+    const at = `peers.${settings.name}.remote`
+    this.facts = { remoteKnown: { value: settings.remote !== undefined, source: at, at: 0 } }
   }
 
   /** The SA that counts: established before connecting, newest first. */

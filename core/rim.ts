@@ -1,6 +1,7 @@
 import type { NatweaveEvent } from './contracts/natweave.ts'
 import type { Flow } from './contracts/net.ts'
 import { HEADROOM, newPacket, type Packet } from './contracts/packet.ts'
+import type { ServiceIn, ServiceOut } from './contracts/service.ts'
 import { IKE_PORT, NON_ESP_MARKER } from './wire/index.ts'
 
 /** What the engine causes, at once and in order. Packets are valid during the call. */
@@ -10,7 +11,12 @@ export interface EngineOutlet {
   event(event: NatweaveEvent): void
   /** Addresses or routes of the device have to change; `deviceNeeds` tells them. */
   deviceChanged(): void
+  /** A service wants something that takes time; `answered` brings what came of it. */
+  fetch(wish: OuterWish, answered: (input: ServiceIn, now: number) => void): void
 }
+
+/** What only the world outside the engine can do for a service. */
+export type OuterWish = Extract<ServiceOut, { readonly type: 'connect' | 'bind' | 'unbind' | 'resolve' }>
 
 /** An event before it is known whose it is and when. */
 export type EventBody = NatweaveEvent extends infer E ? (E extends unknown ? Omit<E, 'at' | 'peer'> : never) : never
@@ -20,20 +26,27 @@ export class Rim {
   /** Datagrams and packets that belong to nobody, by reason. */
   readonly drops: Record<string, number> = {}
   readonly outlet: EngineOutlet
+  readonly #reroute: (packet: Packet, flow: Flow) => Flow
   readonly #packet = newPacket()
 
-  constructor(outlet: EngineOutlet) {
+  /** @param reroute - wraps a packet for whoever relays it, and says which flow carries it */
+  constructor(outlet: EngineOutlet, reroute: (packet: Packet, flow: Flow) => Flow) {
     this.outlet = outlet
+    this.#reroute = reroute
+  }
+
+  transmit(packet: Packet, flow: Flow): void {
+    this.outlet.transmit(packet, this.#reroute(packet, flow))
   }
 
   /** An IKE message from SPIi on; the non-ESP marker goes before it where ports tell no more what it is. */
   sendIke(bytes: Uint8Array, flow: Flow): void {
     const marked = flow.local.port !== IKE_PORT && flow.remote.port !== IKE_PORT
-    this.outlet.transmit(this.fill(bytes, marked ? NON_ESP_MARKER : 0), flow)
+    this.transmit(this.fill(bytes, marked ? NON_ESP_MARKER : 0), flow)
   }
 
   send(bytes: Uint8Array, flow: Flow): void {
-    this.outlet.transmit(this.fill(bytes), flow)
+    this.transmit(this.fill(bytes), flow)
   }
 
   /** @returns a packet with these octets, after `marker` octets of zero; the same one each time */

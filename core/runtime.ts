@@ -6,10 +6,12 @@ import type { Natweave, NatweaveEvent, PeerStatus, PlanReport, Status } from './
 import type { Address, Endpoint, Flow } from './contracts/net.ts'
 import type { Packet } from './contracts/packet.ts'
 import type { SaStore } from './contracts/sa-store.ts'
-import type { Transport, TransportSink } from './contracts/transport.ts'
+import type { ServiceIn } from './contracts/service.ts'
+import type { LocalEndpoint, Transport, TransportSink } from './contracts/transport.ts'
 import { deviceState } from './device-state.ts'
 import type { Engine } from './engine.ts'
 import { NatweaveError, SystemError } from './errors.ts'
+import type { OuterWish } from './rim.ts'
 import { planReports, status } from './status.ts'
 
 export interface RuntimeParts {
@@ -62,7 +64,10 @@ export class Runtime implements Natweave {
       await host.start()
       if (store !== undefined) await this.#open(store, () => store.open())
       for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
-      engine.setLocals(transports.flatMap(t => t.locals()))
+      engine.setLocals(
+        transports.flatMap(t => t.locals()),
+        this.#now(),
+      )
       if (device !== undefined)
         await this.#open(device, () =>
           device.open({ packet: p => this.#fromDevice(p), failed: e => this.#broken(device.name, e) }),
@@ -88,7 +93,10 @@ export class Runtime implements Natweave {
     return {
       receive: (packet, flow) => this.#fromNetwork(packet, flow),
       changed: () => {
-        this.#parts.engine.setLocals(this.#parts.transports.flatMap(t => t.locals()))
+        this.#parts.engine.setLocals(
+          this.#parts.transports.flatMap(t => t.locals()),
+          this.#now(),
+        )
         this.deviceChanged()
         void this.#relocate()
       },
@@ -253,6 +261,42 @@ export class Runtime implements Natweave {
     if (engine.peersByName.get(peer)?.state === 'established')
       queueMicrotask(() => this.#run(now => engine.acquire(peer, child, now)))
     else if (engine.peersByName.get(peer)?.state === 'idle') void this.#begin(peer)
+  }
+
+  /** From the engine: something a service wants that takes time. */
+  fetch(wish: OuterWish, answered: (input: ServiceIn, now: number) => void): void {
+    const tell = (input: ServiceIn): void => this.#run(now => answered(input, now))
+    switch (wish.type) {
+      case 'connect':
+        if (this.#parts.engine.peersByName.get(wish.peer)?.state === 'idle') void this.#begin(wish.peer)
+        return
+      case 'unbind':
+        for (const transport of this.#parts.transports) transport.unbind?.(wish.local)
+        return
+      case 'bind':
+        return void this.#bind(wish.address).then(
+          local => tell({ type: 'bound', tag: wish.tag, local }),
+          (error: Error) => tell({ type: 'bound', tag: wish.tag, local: undefined, why: error.message }),
+        )
+      case 'resolve':
+        return void this.#resolve(wish.host).then(found => tell({ type: 'resolved', tag: wish.tag, ...found }))
+    }
+  }
+
+  async #bind(address: Address): Promise<LocalEndpoint> {
+    for (const transport of this.#parts.transports)
+      if (transport.bind !== undefined && transport.locals().some(l => l.address === address && l.protocol === 17))
+        return transport.bind(address)
+    throw new SystemError('SYSTEM_ADDRESS', `no transport has further sockets for ${address}`)
+  }
+
+  async #resolve(host: string): Promise<{ addresses: readonly Address[]; source: Address | undefined }> {
+    for (const transport of this.#parts.transports) {
+      const addresses = await transport.resolve(host).catch(() => [])
+      const [first] = addresses
+      if (first !== undefined) return { addresses, source: await transport.source(first) }
+    }
+    return { addresses: [], source: undefined }
   }
 
   transmit(packet: Packet, flow: Flow): void {

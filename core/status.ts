@@ -23,6 +23,12 @@ export function status(
     peers: [...engine.peersByName.values()].map(peer => peerStatus(engine, peer, now)),
     ...(manual.length > 0 && { manual }),
     locals: engine.locals().map(showEndpoint),
+    candidates: engine.services.candidates.all.map(({ kind, endpoint, base, source }) => ({
+      kind,
+      endpoint: showEndpoint(endpoint),
+      base: showEndpoint(base),
+      source,
+    })),
     device: about.device,
     plugins: about.plugins,
     drops: { ...engine.drops, ...engine.portable.drops },

@@ -115,6 +115,8 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
   switch (event.type) {
     case 'connecting':
       return `connecting: ${event.plan.path} + ${event.plan.encap} + ${event.plan.mode}`
+    case 'progress':
+      return event.text
     case 'message':
       return c.dim(`${event.direction === 'out' ? '→' : '←'} ${event.summary}  ${event.from} → ${event.to}`)
     case 'fact':

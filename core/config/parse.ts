@@ -109,7 +109,9 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
     const at = `peers.${name}`
     if (peer.pool !== undefined && !Object.hasOwn(pools, peer.pool))
       fail(`${at}.pool`, unknownName('pool', peer.pool, Object.keys(pools)))
-    if (Object.keys(peer.children).length === 0)
+    // what a plugin is told of a peer may be a way to find it, or what an IKE SA without children is good for
+    const extended = Object.keys(peer.options).length > 0
+    if (Object.keys(peer.children).length === 0 && !extended)
       fail(`${at}.children`, 'a peer needs at least one child, such as lan: { remote: [10.3.0.0/24] }')
     for (const [childName, child] of Object.entries(peer.children))
       for (const [i, text] of child.proposals.entries()) {
@@ -117,7 +119,7 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
         if (problem !== undefined) fail(`${at}.children.${childName}.proposals[${i}]`, problem)
       }
     if (peer.remote !== undefined) continue
-    if (peer.start === 'connect') fail(`${at}.start`, 'connect needs `remote`, the address to call')
+    if (peer.start === 'connect' && !extended) fail(`${at}.start`, 'connect needs `remote`, the address to call')
     if (peer.remoteId === undefined)
       fail(`${at}.remoteId`, 'a peer without `remote` is known by its identity only; give one, or any')
     // who calls is told by the two identities alone: the second of two such peers would never be chosen
@@ -223,6 +225,7 @@ function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Arr
     keepaliveMs: peer.keepalive,
     unique: peer.unique,
     facts: peer.facts,
+    options: peer.options,
   }
 }
 

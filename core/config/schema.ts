@@ -102,6 +102,7 @@ const peer = z.strictObject({
     .default('replace')
     .describe('What to do with an older IKE SA of the same identity'),
   facts: facts.describe('What you know of the way to this peer: mediatorTrusted, or a word of your own'),
+  options: z.record(text, z.unknown()).default({}).describe('What is meant for plugins, by their names'),
 })
 
 const direction = z.strictObject({

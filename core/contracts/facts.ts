@@ -8,6 +8,8 @@ export interface KnownFacts {
   peerNatTraversal: boolean
   /** IP version of the outer path. */
   outerFamily: 4 | 6
+  /** The configuration says where the peer is. False: it can only be found through others, or call in. */
+  remoteKnown: boolean
   /** Each side of the Child SA is one address, not a network: what modes without an inner header need. */
   innerPair: boolean
   /** UDP encapsulation is wanted even where no NAT is seen. */

@@ -1,5 +1,6 @@
 import type { ChildCounters } from './data-plane.ts'
 import type { Facts } from './facts.ts'
+import type { CandidateKind } from './service.ts'
 import type { Cost, Plan, Problem } from './strategy.ts'
 
 /** A plan with the reasons it won or lost. */
@@ -85,11 +86,20 @@ export interface PeerStatus {
   readonly lastError: string | undefined
 }
 
+export interface CandidateStatus {
+  readonly kind: CandidateKind
+  readonly endpoint: string
+  readonly base: string
+  readonly source: string
+}
+
 export interface Status {
   readonly peers: readonly PeerStatus[]
   /** Static SAs of the configuration; absent where there are none. `connecting`: they cannot be installed yet. */
   readonly manual?: readonly ChildStatus[]
   readonly locals: readonly string[]
+  /** Places at which peers may reach this host, and who says so. */
+  readonly candidates: readonly CandidateStatus[]
   readonly device: string | undefined
   readonly plugins: readonly string[]
   /** Dropped datagrams and packets by reason, not tied to a Child SA. */
@@ -99,6 +109,8 @@ export interface Status {
 /** What an application acts on. `at` is monotonic ms; `peer` a config name. */
 export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
   | { readonly type: 'connecting'; readonly plan: Plan }
+  /** How the search for a way to the peer goes: a stable word, and a sentence. */
+  | { readonly type: 'progress'; readonly step: string; readonly text: string }
   | {
       readonly type: 'message'
       readonly direction: 'in' | 'out'

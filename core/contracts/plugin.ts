@@ -6,6 +6,7 @@ import type { Log } from './log.ts'
 import type { Clock, Rng } from './machine.ts'
 import type { NatDetector } from './nat-detector.ts'
 import type { SaStore } from './sa-store.ts'
+import type { ServiceFactory } from './service.ts'
 import type { Strategy } from './strategy.ts'
 import type { Transport } from './transport.ts'
 
@@ -19,6 +20,8 @@ export const RNG = token<Rng>('rng')
 /** Several may be registered; all are used. */
 export const TRANSPORT = token<Transport>('transport')
 export const STRATEGY = token<Strategy>('strategy')
+/** For services that are neither a path nor a detector, such as servers. Several may be registered; all run. */
+export const SERVICE = token<ServiceFactory>('service')
 export const NAT_DETECTOR = token<NatDetector>('nat-detector')
 /** Several may be registered; the first that supports a transform serves it. */
 export const CRYPTO = token<CryptoProvider>('crypto')

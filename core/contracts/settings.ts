@@ -78,6 +78,8 @@ export interface PeerSettings {
   readonly unique: 'replace' | 'keep'
   /** What the user knows of this peer and the way to it; absent: nothing. */
   readonly facts?: Readonly<Record<string, FactValue>>
+  /** What is meant for plugins, by their names, as it was written; each checks its own. Absent: nothing. */
+  readonly options?: Readonly<Record<string, unknown>>
 }
 
 export interface ChildSettings {

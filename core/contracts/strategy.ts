@@ -1,9 +1,9 @@
 import type { Drop } from './drop.ts'
 import type { Facts } from './facts.ts'
 import type { IkeTask } from './ike-task.ts'
-import type { Machine } from './machine.ts'
-import type { Endpoint, Flow } from './net.ts'
+import type { Flow } from './net.ts'
 import type { Packet } from './packet.ts'
+import type { Service, ServiceContext } from './service.ts'
 import type { LocalEndpoint } from './transport.ts'
 
 /** The three questions of the house; a plan answers each with one strategy. */
@@ -56,26 +56,9 @@ interface StrategyBase {
 /** How datagrams reach the peer. */
 export interface PathStrategy extends StrategyBase {
   readonly slot: 'path'
-  /** Starts looking for a flow to the peer. */
-  open(context: PathContext): Machine<PathIn, PathOut>
+  /** Called once per build. What it gives is asked to `find` peers. */
+  serve(context: ServiceContext): Service
 }
-
-export interface PathContext {
-  readonly peer: string
-  /** Where the peer is said to be; undefined for a peer that can only be found through others. */
-  readonly remote: Endpoint | undefined
-  /** The local address the system would use towards `remote`. */
-  readonly source: string | undefined
-  readonly locals: readonly LocalEndpoint[]
-}
-export type PathIn =
-  | { readonly type: 'start' }
-  | { readonly type: 'datagram'; readonly bytes: Uint8Array; readonly flow: Flow }
-  | { readonly type: 'timeout' }
-export type PathOut =
-  | { readonly type: 'transmit'; readonly bytes: Uint8Array; readonly flow: Flow }
-  | { readonly type: 'ready'; readonly flow: Flow }
-  | { readonly type: 'failed'; readonly why: string }
 
 /** What is around ESP and IKE. */
 export interface EncapStrategy extends StrategyBase {

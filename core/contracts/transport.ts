@@ -14,10 +14,13 @@ export interface TransportSink {
   failed(error: Error): void
 }
 
-/** A local place to send from. `role` follows RFC 3948: 'ike' is port 500's socket, 'natt' port 4500's, 'raw' none. */
+/**
+ * A local place to send from. `role` follows RFC 3948: 'ike' is port 500's socket, 'natt' port 4500's, 'raw' none. 'extra':
+ * a socket that `bind` made, which speaks as 'natt' does but is nobody's first choice.
+ */
 export interface LocalEndpoint extends Endpoint {
   readonly protocol: Flow['protocol']
-  readonly role: 'ike' | 'natt' | 'raw'
+  readonly role: 'ike' | 'natt' | 'raw' | 'extra'
 }
 
 /** Moves datagrams. Implementations: UDP sockets, raw sockets, the virtual internet. */
@@ -34,6 +37,14 @@ export interface Transport {
   resolve(host: string): Promise<readonly Address[]>
   /** True when this transport has `flow.local` and can send on `flow`. */
   carries(flow: Flow): boolean
+  /**
+   * A further UDP endpoint on this address, with a port of the system's choice and role 'extra'; `locals` lists it, and
+   * `changed` is called. Absent: this transport has none to give.
+   * @throws SystemError SYSTEM_ADDRESS
+   */
+  bind?(address: Address): Promise<LocalEndpoint>
+  /** Closes what `bind` made. */
+  unbind?(local: Endpoint): void
   /**
    * Sends or queues one datagram; never throws, never blocks. `packet` is the caller's again when the call returns.
    */

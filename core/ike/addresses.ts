@@ -22,7 +22,11 @@ export function ownAddresses(sa: IkeSa): Address[] {
   const protect = Object.values(sa.settings!.children).flatMap(child => fromSettings(child.localTs, []))
   const addresses = sa.host
     .locals()
-    .filter(({ protocol }) => protocol === sa.flow.protocol)
+    .filter(
+      // a relay's address or a further socket's is used where a path has found it, and named to nobody
+      ({ protocol, role, address }) =>
+        protocol === sa.flow.protocol && (role !== 'extra' || address === sa.flow.local.address),
+    )
     .map(({ address }) => address)
     .filter(address => address === sa.flow.local.address || !within([host(address)], protect))
   return [...new Set(addresses)]

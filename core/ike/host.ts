@@ -1,12 +1,13 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { ChildCounters, EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import type { Facts } from '../contracts/facts.ts'
-import type { IkeTask } from '../contracts/ike-task.ts'
+import type { IkeTask, IncomingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Address, Flow } from '../contracts/net.ts'
 import type { ChildSettings, Identity, IkeSettings, PeerSettings } from '../contracts/settings.ts'
 import type { EncapStrategy, ModeStrategy, Plan, Selector } from '../contracts/strategy.ts'
 import type { LocalEndpoint } from '../contracts/transport.ts'
+import type { Payload } from '../wire/index.ts'
 import type { IkeSa } from './ike-sa.ts'
 
 /** What IKE asks of the engine around it; every call is synchronous and without I/O. */
@@ -17,6 +18,8 @@ export interface IkeHost {
   /** Fresh tasks of all loaded strategies and detectors. */
   tasks(): readonly IkeTask[]
   locals(): readonly LocalEndpoint[]
+  /** Answers a request of an exchange that is not IKE's own; undefined where nobody knows it. */
+  extension(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | undefined
   /** Records the facts the engine itself knows (address family, what its transports can carry). */
   observe(sa: IkeSa): void
   peers(): readonly PeerSettings[]

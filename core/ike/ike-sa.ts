@@ -63,6 +63,10 @@ export class IkeSa implements IkeSaView {
   channel: Channel | undefined
   tasks: readonly IkeTask[]
   readonly children = new Map<string, ChildSa>()
+  /** Names this SA and all that replace it by rekeying. */
+  line: string
+  /** Whether this host initiated the first SA of the line. */
+  initiated: boolean
   /** Shared with the SAs that replace this one. */
   mobility = new Mobility()
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
@@ -100,6 +104,8 @@ export class IkeSa implements IkeSaView {
     this.flow = flow
     this.createdAt = now
     this.lastIn = now
+    this.line = (initiator ? initiatorSpi : responderSpi).toString(16).padStart(16, '0')
+    this.initiated = initiator
     this.session = new Session(host.timers, first)
     this.tasks = host.tasks()
   }

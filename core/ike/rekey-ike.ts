@@ -135,6 +135,8 @@ function succeed(
   shared.fill(0)
   const first = { own: 0, peer: 0 }
   const next = new IkeSa({ host: sa.host, behaviour: sa.behaviour, initiator, ...spis, flow: sa.flow, now, first })
+  next.line = sa.line
+  next.initiated = sa.initiated
   next.tasks = sa.tasks
   next.settings = sa.settings
   next.facts = sa.facts

@@ -18,6 +18,8 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request, now)
+    const answer = sa.host.extension(sa, request, now)
+    if (answer !== undefined) return answer
   }
   throw new PeerError('PEER_SYNTAX', `exchange ${request.exchange} is out of place`, NotifyType.INVALID_SYNTAX)
 }

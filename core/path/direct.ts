@@ -1,6 +1,8 @@
-import type { Machine } from '../contracts/machine.ts'
+import { type Facts, knownFact } from '../contracts/facts.ts'
 import type { Endpoint } from '../contracts/net.ts'
-import type { Assessment, PathContext, PathIn, PathOut, PathStrategy, Problem } from '../contracts/strategy.ts'
+import type { Service, ServiceIn, ServiceOut } from '../contracts/service.ts'
+import type { Assessment, PathStrategy, Problem } from '../contracts/strategy.ts'
+import type { LocalEndpoint } from '../contracts/transport.ts'
 
 const UDP = 17
 const IKE_PORT = 500
@@ -10,23 +12,37 @@ export const direct: PathStrategy = {
   slot: 'path',
   name: 'direct',
   solves: [] as readonly Problem[],
-  assess: (): Assessment => ({ usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } }),
-  open: (context): Machine<PathIn, PathOut> => ({
-    deadline: Number.POSITIVE_INFINITY,
-    step: input => (input.type === 'start' ? [begin(context)] : []),
-  }),
+  assess: (facts: Facts): Assessment =>
+    knownFact(facts, 'remoteKnown') === false
+      ? { usable: false, why: 'the address of the peer is not known; set its remote, or wait until it connects' }
+      : { usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } },
+  serve: () => new Direct(),
 }
 
-function begin({ peer, remote, source, locals }: PathContext): PathOut {
+class Direct implements Service {
+  readonly deadline = Number.POSITIVE_INFINITY
+  #locals: readonly LocalEndpoint[] = []
+
+  step(input: ServiceIn): readonly ServiceOut[] {
+    if (input.type === 'locals') this.#locals = input.locals
+    return input.type === 'find' ? [find(input, this.#locals)] : []
+  }
+}
+
+function find(
+  { peer, remote, source }: Extract<ServiceIn, { readonly type: 'find' }>,
+  locals: readonly LocalEndpoint[],
+): ServiceOut {
+  const failed = (why: string): ServiceOut => ({ type: 'failed', peer, code: 'PATH_FAILED', why })
   if (remote === undefined)
-    return { type: 'failed', why: `the address of ${peer} is not known; set its remote, or wait until it connects` }
+    return failed(`the address of ${peer} is not known; set its remote, or wait until it connects`)
   // Any port but 500 expects the non-ESP marker from the first message on, RFC 7296 §2.23.
   const role = remote.port === IKE_PORT ? 'ike' : 'natt'
   const fitting = locals.filter(l => l.protocol === UDP && l.role === role && family(l) === family(remote))
   const local = fitting.find(l => l.address === source) ?? fitting[0]
-  if (local === undefined)
-    return { type: 'failed', why: `no local UDP endpoint for ${role} with an IPv${family(remote)} address` }
-  return { type: 'ready', flow: { protocol: UDP, local: { address: local.address, port: local.port }, remote } }
+  if (local === undefined) return failed(`no local UDP endpoint for ${role} with an IPv${family(remote)} address`)
+  const flow = { protocol: UDP, local: { address: local.address, port: local.port }, remote } as const
+  return { type: 'ready', peer, flow, why: 'the configured address' }
 }
 
 const family = ({ address }: Endpoint): 4 | 6 => (address.includes(':') ? 6 : 4)

@@ -1,20 +1,20 @@
 import type {
   Assessment,
   Endpoint,
-  Machine,
-  PathContext,
-  PathIn,
-  PathOut,
+  LocalEndpoint,
   PathStrategy,
   Problem,
+  Service,
+  ServiceIn,
+  ServiceOut,
 } from '../../core/index.ts'
 
 const UDP = 17
 const IKE_PORT = 500
 
 /**
- * For peers with several addresses: every attempt takes the next one, so that a dead uplink costs one attempt. A path is
- * a machine that ends in `ready` with a flow; this one has nothing to ask the network first.
+ * For peers with several addresses: every attempt takes the next one, so that a dead uplink costs one attempt. A path's
+ * service is asked to find a peer and answers with a flow; this one has nothing to ask the network first.
  */
 export class Alternate implements PathStrategy {
   readonly slot = 'path'
@@ -32,14 +32,21 @@ export class Alternate implements PathStrategy {
     return { usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } }
   }
 
-  open(context: PathContext): Machine<PathIn, PathOut> {
+  serve(): Service {
+    let locals: readonly LocalEndpoint[] = []
     return {
       deadline: Number.POSITIVE_INFINITY,
-      step: input => (input.type === 'start' ? [this.#next(context)] : []),
+      step: input => {
+        if (input.type === 'locals') locals = input.locals
+        return input.type === 'find' ? [this.#next(input, locals)] : []
+      },
     }
   }
 
-  #next({ peer, remote, source, locals }: PathContext): PathOut {
+  #next(
+    { peer, remote, source }: Extract<ServiceIn, { readonly type: 'find' }>,
+    locals: readonly LocalEndpoint[],
+  ): ServiceOut {
     const more = (this.#addresses[peer] ?? []).map(address => ({ address, port: remote?.port ?? IKE_PORT }))
     const candidates = [...(remote === undefined ? [] : [remote]), ...more].flatMap(to => {
       // any port but 500 speaks with the non-ESP marker from the start, RFC 7296 §2.23
@@ -50,9 +57,10 @@ export class Alternate implements PathStrategy {
     })
     const attempt = this.#attempts.get(peer) ?? 0
     const ends = candidates[attempt % candidates.length]
-    if (ends === undefined) return { type: 'failed', why: `no address of ${peer} can be reached from here` }
+    if (ends === undefined)
+      return { type: 'failed', peer, code: 'PATH_FAILED', why: `no address of ${peer} can be reached from here` }
     this.#attempts.set(peer, attempt + 1)
-    return { type: 'ready', flow: { protocol: UDP, ...ends } }
+    return { type: 'ready', peer, flow: { protocol: UDP, ...ends }, why: `attempt ${attempt + 1}` }
   }
 }
 

@@ -3,7 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { Log } from '../../core/contracts/log.ts'
-import type { Address, Flow } from '../../core/contracts/net.ts'
+import type { Address, Endpoint, Flow } from '../../core/contracts/net.ts'
 import { showEndpoint } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { LocalEndpoint, Transport, TransportSink } from '../../core/contracts/transport.ts'
@@ -54,6 +54,8 @@ export class UdpTransport implements Transport {
   readonly #pool: SendPool
   /** By wanted `address port role`; port 0 stays 0 here, so that a rescan finds what it bound. */
   readonly #sockets = new Map<string, UdpSocket>()
+  /** What `bind` made. */
+  readonly #extra = new Set<UdpSocket>()
   /** By address, then bound port: the send path looks up without building a key. */
   #byLocal = new Map<Address, Map<number, UdpSocket>>()
   #locals: readonly LocalEndpoint[] = []
@@ -127,8 +129,9 @@ export class UdpTransport implements Transport {
     this.#sink = undefined
     clearInterval(this.#timer)
     await this.#scan
-    const closing = [...this.#sockets.values()].map(socket => socket.close())
+    const closing = [...this.#sockets.values(), ...this.#extra].map(socket => socket.close())
     this.#sockets.clear()
+    this.#extra.clear()
     this.#reported.clear()
     this.#index()
     await Promise.all(closing)
@@ -174,6 +177,29 @@ export class UdpTransport implements Transport {
       const { code } = error as NodeJS.ErrnoException
       throw new SystemError('SYSTEM_RESOLVE', `cannot resolve ${host} (${code})`, { cause: error })
     }
+  }
+
+  async bind(address: Address): Promise<LocalEndpoint> {
+    const { bufferSize = 4 << 20 } = this.#options
+    const socket = await bindUdp({ protocol: 17, role: 'extra', address, port: 0 }, bufferSize)
+    if (this.#sink === undefined) {
+      await socket.close()
+      throw new SystemError('SYSTEM_ADDRESS', 'udp: not open')
+    }
+    this.#attach(socket)
+    this.#extra.add(socket)
+    this.#index()
+    this.#sink.changed()
+    return socket.local
+  }
+
+  unbind({ address, port }: Endpoint): void {
+    const socket = [...this.#extra].find(({ local }) => local.address === address && local.port === port)
+    if (socket === undefined) return
+    this.#extra.delete(socket)
+    this.#index()
+    void socket.close()
+    this.#sink?.changed()
   }
 
   carries(flow: Flow): boolean {
@@ -227,6 +253,8 @@ export class UdpTransport implements Transport {
     const wanted = this.#wanted()
     const gone = [...this.#sockets].filter(([key]) => !wanted.has(key))
     for (const [key] of gone) this.#sockets.delete(key)
+    const lost = new Set(gone.map(([, { local }]) => local.address))
+    for (const socket of this.#extra) if (lost.has(socket.local.address)) this.unbind(socket.local)
     if (gone.length > 0) this.#index()
     await Promise.all(gone.map(([, socket]) => socket.close()))
     for (const key of this.#reported) if (!wanted.has(key)) this.#reported.delete(key)
@@ -301,11 +329,11 @@ export class UdpTransport implements Transport {
 
   #index(): void {
     const byLocal = new Map<Address, Map<number, UdpSocket>>()
-    for (const socket of this.#sockets.values()) {
+    for (const socket of [...this.#sockets.values(), ...this.#extra]) {
       const ports = byLocal.get(socket.local.address) ?? new Map<number, UdpSocket>()
       byLocal.set(socket.local.address, ports.set(socket.local.port, socket))
     }
     this.#byLocal = byLocal
-    this.#locals = [...this.#sockets.values()].map(socket => socket.local)
+    this.#locals = [...this.#sockets.values(), ...this.#extra].map(socket => socket.local)
   }
 }

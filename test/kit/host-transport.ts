@@ -1,4 +1,4 @@
-import type { Address, Flow, FlowProtocol } from '../../core/contracts/net.ts'
+import type { Address, Endpoint, Flow, FlowProtocol } from '../../core/contracts/net.ts'
 import { HEADROOM, MAX_PACKET, type Packet } from '../../core/contracts/packet.ts'
 import type { LocalEndpoint, Transport, TransportSink } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
@@ -31,6 +31,8 @@ export interface TransportHost {
   readonly name: string
   readonly addresses: readonly Ip[]
   bindUdp(port: number, take: (packet: Uint8Array) => void): () => void
+  /** A port nobody has bound. */
+  freePort(): number
   bindProtocol(protocol: number, take: (packet: Uint8Array) => void): () => void
   sourceFor(destination: AddressKey, bypass: boolean): Ip | undefined
   output(packet: Uint8Array, bypass: boolean): boolean
@@ -45,11 +47,12 @@ export class HostTransport implements Transport {
   readonly name = 'virtual'
   readonly #host: TransportHost
   readonly #world: World
-  readonly #udpPorts: ReadonlyMap<number, LocalEndpoint['role']>
+  readonly #udpPorts: Map<number, LocalEndpoint['role']>
   readonly #protocols: readonly (50 | 51)[]
   readonly #flows = new Map<AddressKey, Map<AddressKey, Flow>>()
   readonly #bytes = new Map<Address, Uint8Array>()
   #unbind: (() => void)[] = []
+  readonly #extra = new Map<number, () => void>()
   #locals: readonly LocalEndpoint[] | undefined
   #sink: TransportSink | undefined
 
@@ -63,6 +66,26 @@ export class HostTransport implements Transport {
     this.#protocols = protocols
   }
 
+  /** On all addresses of the host at once: a port is the host's. */
+  async bind(address: Address): Promise<LocalEndpoint> {
+    if (this.#sink === undefined) throw new SystemError('SYSTEM_ADDRESS', `${this.#host.name}: not open`)
+    const port = this.#host.freePort()
+    this.#extra.set(
+      port,
+      this.#host.bindUdp(port, packet => this.#udp(packet)),
+    )
+    this.#udpPorts.set(port, 'extra')
+    this.addressesChanged()
+    return { address, port, role: 'extra', protocol: 17 }
+  }
+
+  unbind({ port }: Endpoint): void {
+    this.#extra.get(port)?.()
+    if (!this.#extra.delete(port)) return
+    this.#udpPorts.delete(port)
+    this.addressesChanged()
+  }
+
   async open(sink: TransportSink): Promise<void> {
     for (const port of this.#udpPorts.keys()) this.#unbind.push(this.#host.bindUdp(port, packet => this.#udp(packet)))
     for (const protocol of this.#protocols)
@@ -71,7 +94,9 @@ export class HostTransport implements Transport {
   }
 
   async close(): Promise<void> {
-    for (const unbind of this.#unbind) unbind()
+    for (const unbind of [...this.#unbind, ...this.#extra.values()]) unbind()
+    for (const port of this.#extra.keys()) this.#udpPorts.delete(port)
+    this.#extra.clear()
     this.#unbind = []
     this.#sink = undefined
   }

@@ -64,7 +64,7 @@ export class Host extends Node {
 
   /** Opens a UDP socket; port 0 takes a free one. @throws SystemError SYSTEM_PORT_BUSY */
   udp(port = 0): UdpSocket {
-    const own = port === 0 ? this.#ephemeral() : port
+    const own = port === 0 ? this.freePort() : port
     const socket = new UdpSocket(
       own,
       (data, to, remotePort, options) => this.#sendUdp(own, data, to, remotePort, options),
@@ -87,7 +87,7 @@ export class Host extends Node {
   ping(to: Address, options: PingOptions = {}): Ping {
     const { count = 1, interval = 1000, size = 56, timeout = 2000 } = options
     const ping = new Ping(count)
-    const id = this.#ephemeral()
+    const id = this.freePort()
     this.#pings.set(id, ping)
     const next = (): void => {
       this.#echo(to, id, ping.noteSent(this.world.clock.now()), size, options)
@@ -104,7 +104,7 @@ export class Host extends Node {
 
   /** Starts a bulk transfer to whichever host has this address. */
   bulk(to: Address, options: BulkOptions): Bulk {
-    const port = this.#ephemeral()
+    const port = this.freePort()
     const source = options.source ?? this.sourceFor(parseIp(to).key)?.text
     if (source === undefined) throw new UsageError('USAGE_ROUTE', `${this.name} has no route to ${to}`)
     const path = this.#flowPath(source, port, to, BULK_PORT)
@@ -159,7 +159,8 @@ export class Host extends Node {
     for (const transport of this.#transports) transport.addressesChanged()
   }
 
-  #ephemeral(): number {
+  /** @internal A port nobody has bound. */
+  freePort(): number {
     do this.#nextPort = this.#nextPort === 65_535 ? 49_152 : this.#nextPort + 1
     while (this.#udpPorts.has(this.#nextPort) || this.#pings.has(this.#nextPort))
     return this.#nextPort

@@ -135,7 +135,7 @@ export class FakeNatweave implements Natweave {
   }
 
   status(): Status {
-    return { peers: [idle], locals: ['192.0.2.1:500'], device: 'nw0', plugins: ['udp'], drops: {} }
+    return { peers: [idle], locals: ['192.0.2.1:500'], candidates: [], device: 'nw0', plugins: ['udp'], drops: {} }
   }
 
   plan(): readonly PlanReport[] {

@@ -12,6 +12,7 @@ test('a status as people read it', () => {
   const status: Status = {
     peers: [established, { ...idle, name: 'mars', lastError: 'no answer' }],
     locals: ['192.0.2.1:500', '192.0.2.1:4500'],
+    candidates: [],
     device: 'nw0',
     plugins: [],
     drops: { 'unknown-spi': 2 },

@@ -90,6 +90,7 @@ test('a full configuration becomes settings with exact types', () => {
     keepaliveMs: 20_000,
     unique: 'keep',
     facts: { mediatorTrusted: true },
+    options: {},
     mobike: true,
   })
   expect(config.settings.pools).toEqual({

@@ -171,6 +171,9 @@ export class End implements IkeHost {
   tasks(): readonly IkeTask[] {
     return [...(this.options.tasks?.() ?? []), ...(this.options.modes ?? []).flatMap(m => m.tasks?.() ?? [])]
   }
+  extension(): undefined {
+    return undefined
+  }
   locals(): readonly LocalEndpoint[] {
     const roles = [
       ['ike', 500],

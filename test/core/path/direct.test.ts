@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
-import type { PathContext } from '../../../core/contracts/strategy.ts'
+import type { ServiceIn, ServiceOut } from '../../../core/contracts/service.ts'
 import type { LocalEndpoint } from '../../../core/contracts/transport.ts'
 import { direct } from '../../../core/path/direct.ts'
+import { nodeCryptoProvider } from '../../../plugins/node-crypto/provider.ts'
+import { SeededRng } from '../../kit/rng.ts'
 
 const udp = (address: string, role: 'ike' | 'natt'): LocalEndpoint => ({
   address,
@@ -17,9 +19,21 @@ const locals: LocalEndpoint[] = [
   udp('10.2.0.10', 'natt'),
   udp('2001:db8::10', 'ike'),
 ]
-const context: PathContext = { peer: 'moon', remote: { address: '192.0.2.1', port: 500 }, source: undefined, locals }
+type Find = Extract<ServiceIn, { readonly type: 'find' }>
+const wish: Find = { type: 'find', peer: 'moon', remote: { address: '192.0.2.1', port: 500 }, source: undefined }
 
-const rows: { name: string; given: Partial<PathContext>; want: string }[] = [
+const context = { crypto: nodeCryptoProvider, rng: new SeededRng(1), peers: [] }
+
+function ask(find: Find): readonly ServiceOut[] {
+  const service = direct.serve(context)
+  expect(service.step({ type: 'locals', locals }, 0)).toEqual([])
+  const outs = service.step(find, 0)
+  expect(service.step({ type: 'timeout' }, 1)).toEqual([])
+  expect(service.deadline).toBe(Number.POSITIVE_INFINITY)
+  return outs
+}
+
+const rows: { name: string; given: Partial<Find>; want: string }[] = [
   { name: 'port 500 from the IKE socket', given: {}, want: '10.1.0.10:500' },
   { name: 'the address the system would use', given: { source: '10.2.0.10' }, want: '10.2.0.10:500' },
   { name: 'one that is not bound does not count', given: { source: '10.3.0.10' }, want: '10.1.0.10:500' },
@@ -38,33 +52,32 @@ const rows: { name: string; given: Partial<PathContext>; want: string }[] = [
 
 for (const { name, given, want } of rows)
   test(`ready at once: ${name}`, () => {
-    const at = { ...context, ...given }
-    const machine = direct.open(at)
-    const [out, ...more] = machine.step({ type: 'start' }, 0)
+    const find = { ...wish, ...given }
+    const [out, ...more] = ask(find)
     if (out?.type !== 'ready') throw new Error(`not ready: ${JSON.stringify(out)}`)
+    expect(out.peer).toBe('moon')
     expect(`${out.flow.local.address}:${out.flow.local.port}`).toBe(want)
-    expect(out.flow.remote).toEqual(at.remote)
+    expect(out.flow.remote).toEqual(find.remote)
     expect(out.flow.protocol).toBe(17)
     expect(more).toEqual([])
-    expect(machine.deadline).toBe(Number.POSITIVE_INFINITY)
   })
 
 test('fails with words when nobody knows where the peer is', () => {
-  expect(direct.open({ ...context, remote: undefined }).step({ type: 'start' }, 0)).toEqual([
-    { type: 'failed', why: 'the address of moon is not known; set its remote, or wait until it connects' },
-  ])
+  const why = 'the address of moon is not known; set its remote, or wait until it connects'
+  expect(ask({ ...wish, remote: undefined })).toEqual([{ type: 'failed', peer: 'moon', code: 'PATH_FAILED', why }])
 })
 
 test('fails with words when no socket fits', () => {
-  const remote = { address: '2001:db8::1', port: 4500 }
-  expect(direct.open({ ...context, remote }).step({ type: 'start' }, 0)).toEqual([
-    { type: 'failed', why: 'no local UDP endpoint for natt with an IPv6 address' },
+  const why = 'no local UDP endpoint for natt with an IPv6 address'
+  expect(ask({ ...wish, remote: { address: '2001:db8::1', port: 4500 } })).toEqual([
+    { type: 'failed', peer: 'moon', code: 'PATH_FAILED', why },
   ])
 })
 
-test('claims no datagram', () => {
-  const flow = { protocol: 17 as const, local: { address: '10.1.0.10', port: 500 }, remote: context.remote! }
-  const machine = direct.open(context)
-  expect(machine.step({ type: 'datagram', bytes: new Uint8Array(4), flow }, 0)).toEqual([])
-  expect(machine.step({ type: 'timeout' }, 1)).toEqual([])
+test('is not for peers of whom no address is known', () => {
+  const facts = (value: boolean) => ({ remoteKnown: { value, source: 'peers.moon.remote', at: 0 } })
+  const plan = { path: 'direct', encap: 'none', mode: 'tunnel' }
+  expect(direct.assess(facts(false), plan).usable).toBe(false)
+  expect(direct.assess(facts(true), plan).usable).toBe(true)
+  expect(direct.assess({}, plan).usable).toBe(true)
 })

@@ -43,5 +43,5 @@ export const path = (name: string, roundTrips: number, trusts: readonly string[]
   name,
   solves: ['inbound'],
   assess: () => ({ usable: true, cost: { octets: 0, roundTrips, trusts } }),
-  open: () => ({ deadline: Number.POSITIVE_INFINITY, step: () => [] }),
+  serve: () => ({ deadline: Number.POSITIVE_INFINITY, step: () => [] }),
 })

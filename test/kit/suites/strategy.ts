@@ -1,18 +1,11 @@
 import type { CryptoProvider } from '../../../core/contracts/crypto.ts'
 import type { Fact, Facts } from '../../../core/contracts/facts.ts'
 import { type Plugin, STRATEGY } from '../../../core/contracts/plugin.ts'
-import {
-  type ModeContext,
-  type PathContext,
-  type Plan,
-  PROBLEMS,
-  SLOTS,
-  type Strategy,
-} from '../../../core/contracts/strategy.ts'
+import { type ModeContext, type Plan, PROBLEMS, SLOTS, type Strategy } from '../../../core/contracts/strategy.ts'
 import { check, frozen, isKebabCase, partsOf, quiet, type SuiteRunner, same } from './check.ts'
 import { checkEncap } from './encap.ts'
 import { checkMode } from './mode.ts'
-import { checkPath } from './path.ts'
+import { checkPath, type PathCase } from './path.ts'
 import { checkTasks } from './tasks.ts'
 
 export interface StrategySuiteOptions extends SuiteRunner {
@@ -20,8 +13,8 @@ export interface StrategySuiteOptions extends SuiteRunner {
   readonly crypto?: CryptoProvider
   /** Facts beyond core's that `assess` reads, each with the values it may have. */
   readonly facts?: Readonly<Record<string, readonly (string | number | boolean)[]>>
-  /** A path is also opened with these; where the peer is, and what is bound. */
-  readonly paths?: readonly PathContext[]
+  /** A path is also asked for these; where the peer is, and what is bound. */
+  readonly paths?: readonly PathCase[]
   /** A mode is also created with these, which it must not refuse. */
   readonly modes?: readonly ModeContext[]
 }

@@ -16,7 +16,7 @@ const unsupported = (): never => {
 }
 
 /** Tells octets apart and protects nothing: enough for tasks that hash what they send. */
-const toyCrypto: CryptoProvider = {
+export const toyCrypto: CryptoProvider = {
   name: 'toy',
   supports: () => false,
   hash: (name, ...data) => new SeededRng(data.map(part => part.join()).join('/')).bytes(LENGTHS[name]),

@@ -50,7 +50,7 @@ const broken: Readonly<Record<string, readonly [(runner: SuiteRunner) => void, R
     /unknown facts/,
   ],
   'a path that never settles': [
-    runner => strategySuite(() => ({ ...direct, open: () => ({ deadline: Infinity, step: () => [] }) }), runner),
+    runner => strategySuite(() => ({ ...direct, serve: () => ({ deadline: Infinity, step: () => [] }) }), runner),
     /settles on a flow or fails/,
   ],
   'an encapsulation that cannot be undone': [

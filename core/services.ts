@@ -1,0 +1,226 @@
+import { Candidates } from './candidates.ts'
+import type { NatDetector } from './contracts/nat-detector.ts'
+import type { Flow } from './contracts/net.ts'
+import { octets, type Packet } from './contracts/packet.ts'
+import type { IkeSaRef, Service, ServiceContext, ServiceFactory, ServiceIn, ServiceOut } from './contracts/service.ts'
+import type { Settings } from './contracts/settings.ts'
+import type { PathStrategy, Strategy } from './contracts/strategy.ts'
+import type { LocalEndpoint } from './contracts/transport.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
+import type { Payload } from './wire/index.ts'
+
+/** What a service asks for that only the engine can do. */
+export type EngineRequest = Exclude<ServiceOut, { readonly type: 'candidate' | 'candidate-gone' | 'respond' }>
+
+export interface ServicesEngine {
+  perform(out: EngineRequest, by: Service, now: number): void
+  /** There are other candidates now. */
+  changed(): void
+}
+
+interface ServiceSources extends Omit<ServiceContext, 'peers'> {
+  readonly settings: Settings
+  readonly strategies: readonly Strategy[]
+  readonly detectors: readonly NatDetector[]
+  readonly services: readonly ServiceFactory[]
+}
+
+/** Everything among these parts that lives as long as the build. */
+export function servicesOf(
+  { settings, strategies, detectors, services, crypto, rng }: ServiceSources,
+  engine: ServicesEngine,
+): Services {
+  const context = { crypto, rng, peers: Object.values(settings.peers) }
+  const paths = strategies.filter((s): s is PathStrategy => s.slot === 'path')
+  const others = [...detectors.flatMap(d => d.serve?.(context) ?? []), ...services.map(make => make(context))]
+  return new Services(new Map(paths.map(path => [path.name, path.serve(context)])), others, engine)
+}
+
+/** Runs the services of a build: tells them what happens, and the engine what they want, in order. */
+export class Services {
+  readonly candidates = new Candidates()
+  readonly #all: readonly Service[]
+  readonly #paths: ReadonlyMap<string, Service>
+  readonly #claiming: readonly Service[]
+  readonly #rerouting: readonly Service[]
+  readonly #engine: ServicesEngine
+  /** Established IKE SAs by the line they are of. */
+  readonly #sas = new Map<string, IkeSa>()
+  readonly #queue: (readonly [Service, ServiceOut])[] = []
+  #draining = false
+  #locals: readonly LocalEndpoint[] = []
+  #started = false
+
+  /**
+   * @param paths - the service behind each path strategy
+   * @param others - of detectors and plugins
+   */
+  constructor(paths: ReadonlyMap<string, Service>, others: readonly Service[], engine: ServicesEngine) {
+    this.#paths = paths
+    this.#all = [...new Set([...paths.values(), ...others])]
+    this.#claiming = this.#all.filter(s => s.claims !== undefined)
+    this.#rerouting = this.#all.filter(s => s.reroute !== undefined)
+    this.#engine = engine
+  }
+
+  start(now: number): void {
+    this.#started = true
+    this.tell({ type: 'start' }, now)
+    this.tell({ type: 'locals', locals: this.#locals }, now)
+    this.#announce(now)
+  }
+
+  setLocals(locals: readonly LocalEndpoint[], now: number): void {
+    this.#locals = locals
+    const changed = this.candidates.setLocals(locals)
+    if (!this.#started) return
+    this.tell({ type: 'locals', locals }, now)
+    if (changed) this.#announce(now)
+  }
+
+  get deadline(): number {
+    let due = this.candidates.deadline
+    for (const service of this.#all) due = Math.min(due, service.deadline)
+    return due
+  }
+
+  timeout(now: number): void {
+    if (this.candidates.timeout(now)) this.#announce(now)
+    for (const service of this.#all) if (service.deadline <= now) this.#step(service, { type: 'timeout' }, now)
+    this.drain(now)
+  }
+
+  /** Tells all of them. */
+  tell(input: ServiceIn, now: number): void {
+    for (const service of this.#all) this.#step(service, input, now)
+    this.drain(now)
+  }
+
+  /** Answers one of them. */
+  answer(service: Service, input: ServiceIn, now: number): void {
+    this.#step(service, input, now)
+    this.drain(now)
+  }
+
+  /** Has the path look for a peer, or look no longer. */
+  ask(path: string, input: Extract<ServiceIn, { readonly type: 'find' | 'forget' }>, now: number): void {
+    const service = this.#paths.get(path)
+    if (service !== undefined) this.answer(service, input, now)
+  }
+
+  /**
+   * Offers a datagram to those who look first.
+   * @returns 'taken', or the flow it goes on as, its packet unwrapped
+   */
+  claim(packet: Packet, flow: Flow, now: number): 'taken' | Flow {
+    let at = flow
+    for (const service of this.#claiming) {
+      const claimed = service.claims!(packet, at)
+      if (claimed === undefined) continue
+      if (claimed === 'mine') {
+        this.answer(service, { type: 'datagram', bytes: octets(packet), flow: at }, now)
+        return 'taken'
+      }
+      at = claimed
+    }
+    return at
+  }
+
+  reroute(packet: Packet, flow: Flow): Flow {
+    for (const service of this.#rerouting) {
+      const via = service.reroute!(packet, flow)
+      if (via !== undefined) return via
+    }
+    return flow
+  }
+
+  // ------------------------------------------------------------------ IKE SAs
+
+  sa(line: string): IkeSa | undefined {
+    return this.#sas.get(line)
+  }
+
+  up(sa: IkeSa, now: number): void {
+    this.#sas.set(sa.line, sa)
+    this.tell({ type: 'sa-up', sa: reference(sa) }, now)
+  }
+
+  rekeyed(successor: IkeSa): void {
+    this.#sas.set(successor.line, successor)
+  }
+
+  moved(sa: IkeSa, now: number): void {
+    if (this.#sas.get(sa.line) === sa) this.tell({ type: 'sa-moved', sa: reference(sa) }, now)
+  }
+
+  down(sa: IkeSa, why: string, now: number): void {
+    if (this.#sas.get(sa.line) !== sa) return
+    this.#sas.delete(sa.line)
+    this.tell({ type: 'sa-down', sa: reference(sa), why }, now)
+  }
+
+  /**
+   * Answers a request of an exchange that is not IKE's own. What else it causes is done by the next `drain`: the answer
+   * goes first.
+   * @returns undefined where nobody knows the exchange
+   */
+  respond(sa: IkeSa, exchange: number, payloads: readonly Payload[], now: number): Payload[] | undefined {
+    const service = this.#all.find(s => s.exchanges?.includes(exchange))
+    if (service === undefined) return undefined
+    const outs = service.step({ type: 'request', sa: reference(sa), exchange, payloads }, now)
+    for (const out of outs) if (out.type !== 'respond') this.#queue.push([service, out])
+    const answer = outs.find(out => out.type === 'respond')
+    return answer?.type === 'respond' ? [...answer.payloads] : undefined
+  }
+
+  /** Brings a service the answer to its request. */
+  response(service: Service, sa: IkeSa, tag: string, payloads: readonly Payload[], now: number): void {
+    this.answer(service, { type: 'response', sa: reference(sa), tag, payloads }, now)
+  }
+
+  // ------------------------------------------------------------------ outputs
+
+  #step(service: Service, input: ServiceIn, now: number): void {
+    for (const out of service.step(input, now)) this.#queue.push([service, out])
+  }
+
+  /** What one output causes may cause more: one queue keeps the order. */
+  drain(now: number): void {
+    if (this.#draining) return
+    this.#draining = true
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) this.#carryOut(next, now)
+    } finally {
+      this.#draining = false
+    }
+  }
+
+  #carryOut([service, out]: readonly [Service, ServiceOut], now: number): void {
+    switch (out.type) {
+      case 'candidate':
+        if (this.candidates.add(out.candidate)) this.#announce(now)
+        return
+      case 'candidate-gone':
+        if (this.candidates.remove(out.candidate)) this.#announce(now)
+        return
+      case 'respond':
+        return
+      default:
+        return this.#engine.perform(out, service, now)
+    }
+  }
+
+  #announce(now: number): void {
+    this.#engine.changed()
+    if (this.#started) this.tell({ type: 'candidates', candidates: this.candidates.all }, now)
+  }
+}
+
+const reference = (sa: IkeSa): IkeSaRef => ({
+  id: sa.line,
+  peer: sa.peer!,
+  remoteId: sa.remoteId!,
+  initiator: sa.initiated,
+  flow: sa.flow,
+  facts: sa.facts,
+})
