@@ -19,6 +19,7 @@ import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import { ReassemblyBudget } from './ike/reassembly.ts'
 import { ahObstacle } from './policy/ah.ts'
 import { choose, type Wanted } from './policy/choose.ts'
 import { derive } from './policy/derived.ts'
@@ -65,6 +66,7 @@ export class Host implements IkeHost {
   readonly crypto: CryptoProvider
   readonly rng: Rng
   readonly timers: IkeSettings
+  readonly reassembly = new ReassemblyBudget()
   readonly #settings: Settings
   readonly #strategies: readonly Strategy[]
   readonly #detectors: readonly NatDetector[]

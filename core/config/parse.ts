@@ -180,6 +180,7 @@ function resolve(
       cookieThreshold: ike.cookieThreshold,
       halfOpenLimit: ike.halfOpenLimit,
       halfOpenTimeoutMs: ike.halfOpenTimeout,
+      fragmentSize: ike.fragmentSize,
     },
     guard: { failures: guard.failures, windowMs: guard.window, pauseMs: guard.pause },
   }

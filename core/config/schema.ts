@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
-import { DEFAULT_GUARD } from '../contracts/settings.ts'
+import { DEFAULT_FRAGMENT_SIZE, DEFAULT_GUARD } from '../contracts/settings.ts'
 import { parseProposal } from '../ike/proposal.ts'
 import { facts, policy, rule } from './policy-schema.ts'
 import {
@@ -177,6 +177,12 @@ export const schema = z.strictObject({
       cookieThreshold: z.number().int().min(0).default(32).describe('Half-open SAs above which a COOKIE is demanded'),
       halfOpenLimit: z.number().int().min(1).default(1_000),
       halfOpenTimeout: time.default(30_000),
+      fragmentSize: z
+        .union([z.literal(0), z.number().int().min(256).max(65_535)], {
+          error: 'octets of an IP datagram are wanted, from 256 to 65535, or 0 for no fragmentation',
+        })
+        .default(DEFAULT_FRAGMENT_SIZE)
+        .describe('Largest IP datagram with an IKE message in it; larger ones go in fragments (RFC 7383); 0: never'),
     })
     .prefault({}),
   guard: z

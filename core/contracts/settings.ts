@@ -36,7 +36,15 @@ export interface IkeSettings {
   readonly cookieThreshold: number
   readonly halfOpenLimit: number
   readonly halfOpenTimeoutMs: number
+  /**
+   * Octets of the largest IP datagram with a protected IKE message in it; larger ones go in fragments where the peer does
+   * that too (RFC 7383). 0: no fragments, in either direction. Absent: `DEFAULT_FRAGMENT_SIZE`.
+   */
+  readonly fragmentSize?: number
 }
+
+/** What every IPv6 path carries. */
+export const DEFAULT_FRAGMENT_SIZE = 1_280
 
 /** An identity, RFC 7296 §3.5, as type and text (`fqdn` moon.example, `ipv4` 192.0.2.1, `keyid` hex …). */
 export interface Identity {

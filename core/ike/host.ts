@@ -9,12 +9,15 @@ import type { EncapStrategy, ModeStrategy, Plan, Selector } from '../contracts/s
 import type { LocalEndpoint } from '../contracts/transport.ts'
 import type { Payload } from '../wire/index.ts'
 import type { IkeSa } from './ike-sa.ts'
+import type { ReassemblyBudget } from './reassembly.ts'
 
 /** What IKE asks of the engine around it; every call is synchronous and without I/O. */
 export interface IkeHost {
   readonly crypto: CryptoProvider
   readonly rng: Rng
   readonly timers: IkeSettings
+  /** Shared by all IKE SAs. */
+  readonly reassembly: ReassemblyBudget
   /** Fresh tasks of all loaded strategies and detectors. */
   tasks(): readonly IkeTask[]
   locals(): readonly LocalEndpoint[]

@@ -14,15 +14,19 @@ import {
   type Payload,
   parsePayloads,
   payloadOf,
+  serializePayloads,
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
 import type { Channel, InitOctets } from './channel.ts'
+import { DatagramSize } from './datagram-size.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
 import { Keepalive } from './keepalive.ts'
 import { wipeIkeKeys } from './keys.ts'
 import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
+import { ProtectedMessage } from './protected-message.ts'
+import { Reassembly } from './reassembly.ts'
 import { Session } from './session.ts'
 import { traced } from './trace.ts'
 
@@ -69,6 +73,7 @@ export class IkeSa implements IkeSaView {
   initiated: boolean
   /** Shared with the SAs that replace this one. */
   mobility = new Mobility()
+  size: DatagramSize
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
   assigned: readonly Address[] = []
   virtual: readonly Address[] = []
@@ -89,6 +94,7 @@ export class IkeSa implements IkeSaView {
   giveUpAt = Infinity
   giveUp: (now: number) => void = () => {}
   readonly session: Session
+  readonly #reassembly: Reassembly
   readonly #backlog = new Backlog()
   #current: Exchange | undefined
   #effects: IkeEffect[] = []
@@ -107,6 +113,8 @@ export class IkeSa implements IkeSaView {
     this.line = (initiator ? initiatorSpi : responderSpi).toString(16).padStart(16, '0')
     this.initiated = initiator
     this.session = new Session(host.timers, first)
+    this.size = new DatagramSize(host.timers)
+    this.#reassembly = new Reassembly(host.reassembly)
     this.tasks = host.tasks()
   }
 
@@ -130,7 +138,7 @@ export class IkeSa implements IkeSaView {
   /** When `timeout` has something to do. */
   get deadline(): number {
     if (this.state === 'dead') return this.#lingerUntil
-    let due = Math.min(this.session.deadline, this.giveUpAt, this.#backlog.deadline)
+    let due = Math.min(this.session.deadline, this.giveUpAt, this.#backlog.deadline, this.#reassembly.deadline)
     if (this.state === 'connecting' && !this.initiator)
       due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
@@ -221,9 +229,9 @@ export class IkeSa implements IkeSaView {
         flow: this.flow,
         payloads,
       }
-      const datagram = this.#seal(message, now)
-      this.session.requested(datagram, now)
-      this.transmit(datagram, this.flow, now)
+      const sealed = this.#seal(message, now)
+      this.session.requested(sealed, now)
+      this.transmit(sealed.datagrams(0), this.flow, now)
     }
   }
 
@@ -237,9 +245,9 @@ export class IkeSa implements IkeSaView {
     }
   }
 
-  transmit(bytes: Uint8Array, flow: Flow, now: number): void {
+  transmit(datagrams: readonly Uint8Array[], flow: Flow, now: number): void {
     this.lastOut = now
-    this.effect({ type: 'transmit', bytes, flow })
+    for (const bytes of datagrams) this.effect({ type: 'transmit', bytes, flow })
   }
 
   /** A message with this SA's SPIs. `message` may not have authenticated: nothing changes before it has. */
@@ -254,15 +262,33 @@ export class IkeSa implements IkeSaView {
     }
     // nobody has proved who they are yet: the peer says it again when its IKE_AUTH response has come
     if (!response && this.initiator && this.state === 'connecting') return this.drop('early')
-    const protectedPart = payloadOf(message.payloads, 'SK')
+    const fragment = payloadOf(message.payloads, 'SKF')
+    const protectedPart = fragment ?? payloadOf(message.payloads, 'SK')
     if (this.channel === undefined || protectedPart === undefined) return this.drop('unprotected')
-    if (response ? !this.session.expects(header.messageId) : this.session.classify(header.messageId).type === 'stray')
-      return this.drop('message-id')
-    const chain = this.channel.inbound.open(raw, protectedPart.bodyAt)
+    if (fragment !== undefined && !this.size.enabled) return this.drop('fragment-unwanted')
+    const known = response ? undefined : this.session.classify(header.messageId)
+    if (response ? !this.session.expects(header.messageId) : known === 'stray') return this.drop('message-id')
+    let chain = this.channel.inbound.open(raw, protectedPart.bodyAt)
     if (chain === undefined) return this.drop('integrity')
-    if (this.state === 'dead') return this.#lastWords(header.messageId, response, flow, now)
-    if (response) this.#response(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
-    else this.#request(header.exchange, header.messageId, protectedPart.inner, chain, flow, now)
+    // a copy may come from anybody who listens: it proves neither life nor place of the peer (RFC 7296 §2.4); of one in
+    // fragments the first alone counts, RFC 7383 §2.6.1
+    if (known === 'again') {
+      if (fragment === undefined || fragment.number === 1) this.transmit(this.session.repeat(), flow, now)
+      return
+    }
+    if (this.state === 'dead') return this.drop('dead-sa')
+    let { inner } = protectedPart
+    if (fragment !== undefined) {
+      const { exchange, messageId } = header
+      const about = { exchange, response, messageId, length: raw.length, known: this.state !== 'connecting' }
+      const whole = this.#reassembly.add({ ...about, skf: fragment, part: chain }, now)
+      if (whole === undefined) return
+      if (typeof whole === 'string') return this.drop(whole)
+      ;({ inner, chain } = whole)
+      this.size.heard(whole.largest)
+    } else this.size.heard(undefined)
+    if (response) this.#response(header.exchange, header.messageId, inner, chain, flow, now)
+    else this.#request(header.exchange, header.messageId, inner, chain, flow, now)
   }
 
   #response(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
@@ -288,9 +314,6 @@ export class IkeSa implements IkeSaView {
   }
 
   #request(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
-    const known = this.session.classify(messageId)
-    // a copy may come from anybody who listens: it proves neither life nor place of the peer (RFC 7296 §2.4)
-    if (known.type === 'again') return this.transmit(known.datagram, flow, now)
     this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
@@ -314,19 +337,12 @@ export class IkeSa implements IkeSaView {
       answer = error.notify === undefined ? [] : [notify(error.notify, error.data)]
     }
     const message: OutgoingMessage = { exchange, response: true, messageId, flow, payloads: answer, request }
-    const datagram = this.#seal(message, now)
-    this.session.responded(messageId, datagram)
-    this.transmit(datagram, flow, now)
+    const sealed = this.#seal(message, now)
+    this.session.responded(messageId, sealed)
+    this.transmit(sealed.datagrams(0), flow, now)
     if (fatal !== undefined) this.close(fatal.code, fatal.message, now, true)
     else if (this.endedByPeer !== undefined) this.close(this.endedByPeer.code, this.endedByPeer.why, now, true)
     this.pump(now)
-  }
-
-  /** Nothing new is said, but an answer that was lost on the way is said again. */
-  #lastWords(messageId: number, response: boolean, flow: Flow, now: number): void {
-    const known = response ? undefined : this.session.classify(messageId)
-    if (known?.type === 'again') this.transmit(known.datagram, flow, now)
-    else this.drop('dead-sa')
   }
 
   #parse(inner: number, chain: Uint8Array): readonly Payload[] | undefined {
@@ -338,13 +354,14 @@ export class IkeSa implements IkeSaView {
     }
   }
 
-  #seal(message: OutgoingMessage, now: number): Uint8Array {
+  #seal(message: OutgoingMessage, now: number): ProtectedMessage {
     for (const task of this.tasks) task.build?.(message, this, now)
     this.#trace('out', message)
     const flags = (this.initiator ? Flag.INITIATOR : 0) | (message.response ? Flag.RESPONSE : 0)
     const { initiatorSpi, responderSpi } = this
     const head = { initiatorSpi, responderSpi, exchange: message.exchange, flags, messageId: message.messageId }
-    return this.channel!.outbound.seal(head, message.payloads)
+    const family = message.flow.remote.address.includes(':') ? 6 : 4
+    return new ProtectedMessage(this.channel!.outbound, head, serializePayloads(message.payloads), this.size, family)
   }
 
   #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {
@@ -402,7 +419,8 @@ export class IkeSa implements IkeSaView {
         now,
       )
     }
-    if (again instanceof Uint8Array) for (const flow of this.mobility.ways(this)) this.transmit(again, flow, now)
+    if (Array.isArray(again)) for (const flow of this.mobility.ways(this)) this.transmit(again, flow, now)
+    for (let i = this.#reassembly.timeout(now); i > 0; i--) this.drop('fragment-timeout')
     if (now >= this.giveUpAt) this.giveUp(now)
     if (this.#backlog.wake(now)) this.pump(now)
     if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
@@ -429,6 +447,7 @@ export class IkeSa implements IkeSaView {
     this.state = 'dead'
     for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
     this.children.clear()
+    this.#reassembly.clear()
     if (this.successor === undefined && this.settings !== undefined)
       for (const address of this.assigned) this.host.release(this.settings, address)
     this.effect({ type: 'closed', code, why })

@@ -16,6 +16,7 @@ import {
 } from '../wire/index.ts'
 import { AuthExchange } from './auth.ts'
 import { openChannel } from './channel.ts'
+import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { floated } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
@@ -85,6 +86,7 @@ export class Init {
       { type: 'SA', proposals: this.#proposals },
       { type: 'KE', group: this.#group, data: this.#keyExchange!.publicValue },
       { type: 'Nonce', data: this.#nonce },
+      ...offerFragmentation(sa.host.timers),
       ...this.#extras,
     ]
     this.#message = serializeIke(
@@ -98,8 +100,9 @@ export class Init {
       payloads,
     )
     sa.trace('out', parseIke(this.#message), sa.flow)
-    sa.session.requested(this.#message, now)
-    sa.transmit(this.#message, sa.flow, now)
+    const datagrams = [this.#message]
+    sa.session.requested({ datagrams: () => datagrams }, now)
+    sa.transmit(datagrams, sa.flow, now)
   }
 
   #receive(raw: Uint8Array, message: IkeMessage, flow: Flow, now: number): void {
@@ -172,6 +175,7 @@ export class Init {
     sa.giveUpAt = Infinity
     sa.responderSpi = message.header.responderSpi
     sa.lastIn = now
+    agreeFragmentation(sa, message.payloads)
     openChannel(sa, suite, shared, this.#nonce, nr.slice())
     const { messageId } = message.header
     const incoming = { exchange: ExchangeType.IKE_SA_INIT, response: true, messageId, flow, payloads: message.payloads }

@@ -15,6 +15,12 @@ import { type EncrAlgorithm, encrAlgorithm, type IkeSuite } from './suite.ts'
 
 type Keyed = { readonly aead: Aead } | { readonly aead?: undefined; readonly cipher: Cipher; readonly mac: Mac }
 
+/** A chain of inner payloads, serialized, and the type of the first. */
+export interface Chain {
+  readonly first: number
+  readonly bytes: Uint8Array
+}
+
 /**
  * Encrypts, or verifies and decrypts, the messages one side of an IKE SA sends: SK (RFC 7296 §3.14, RFC 5282) and SKF
  * (RFC 7383) alike. An object is used for one direction only: it owns the counter of that key's IVs.
@@ -52,7 +58,11 @@ export class Protector {
 
   /** A complete message. @param before - unprotected payloads in front of SK, seldom any */
   seal(head: IkeHead, payloads: readonly Payload[], before: readonly Payload[] = []): Uint8Array {
-    const { first, bytes } = serializePayloads(payloads)
+    return this.sealChain(head, serializePayloads(payloads), before)
+  }
+
+  /** The same for payloads that are serialized already. */
+  sealChain(head: IkeHead, { first, bytes }: Chain, before: readonly Payload[] = []): Uint8Array {
     const frame = beginProtected(head, first, this.bodyLength(bytes.length), before)
     this.#fill(frame, bytes)
     return frame.message
@@ -68,6 +78,13 @@ export class Protector {
     const frame = beginFragment(head, innerFirst, number, total, this.bodyLength(part.length))
     this.#fill(frame, part)
     return frame.message
+  }
+
+  /** Octets of inner chain that fit into `room` octets of IV, ciphertext and ICV; at least 1. */
+  capacity(room: number): number {
+    const { ivLength, blockLength } = this.#algorithm
+    const text = room - ivLength - this.#icvLength
+    return Math.max(1, text - (text % blockLength) - 1)
   }
 
   /** Octets that an inner chain of `length` takes after the generic header: IV, ciphertext with padding, ICV. */

@@ -142,6 +142,7 @@ function succeed(
   next.facts = sa.facts
   next.plan = sa.plan
   next.mobility = sa.mobility
+  next.size = sa.size
   next.remoteId = sa.remoteId
   next.assigned = sa.assigned
   next.virtual = sa.virtual

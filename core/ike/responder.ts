@@ -13,6 +13,7 @@ import {
   serializeIke,
 } from '../wire/index.ts'
 import { openChannel } from './channel.ts'
+import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
 import { equalBytes } from './equal.ts'
 import type { Behaviour } from './exchange.ts'
 import type { IkeHost } from './host.ts'
@@ -150,6 +151,7 @@ export class Responder {
         error.notify === undefined ? { drop: 'ike-refused' } : this.#refuse(message, notify(error.notify, error.data))
       return { ...refusal, why: error.message }
     }
+    if (agreeFragmentation(sa, message.payloads)) payloads.push(...offerFragmentation(this.#host.timers))
     for (const task of sa.tasks)
       task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
     const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)
@@ -166,7 +168,7 @@ export class Responder {
           return sa.drop('init-changed')
         sa.initOctets = { own, peer, variants: [...variants, again.slice()] }
       }
-      sa.transmit(reply, from, at)
+      sa.transmit([reply], from, at)
     }
     return { reply, sa }
   }

@@ -2,9 +2,15 @@ import type { IkeSettings } from '../contracts/settings.ts'
 
 type Timers = Pick<IkeSettings, 'retransmitMs' | 'retransmitBase' | 'retransmitTries'>
 
+/** One message as it goes over the wire. */
+export interface Dispatch {
+  /** @param tries - how often it was sent already: what stays unanswered may be cut into smaller datagrams */
+  datagrams(tries: number): readonly Uint8Array[]
+}
+
 interface Outstanding {
   readonly id: number
-  readonly datagram: Uint8Array
+  readonly dispatch: Dispatch
   tries: number
   due: number
 }
@@ -18,7 +24,7 @@ export class Session {
   #ownId: number
   #peerId: number
   #outstanding: Outstanding | undefined
-  #response: { readonly id: number; readonly datagram: Uint8Array } | undefined
+  #response: { readonly id: number; readonly dispatch: Dispatch; repeats: number } | undefined
 
   /** @param first - first message ID in both directions: 0, or 1 for a responder that answered IKE_SA_INIT statelessly */
   constructor(timers: Timers, first: { own: number; peer: number } = { own: 0, peer: 0 }) {
@@ -41,9 +47,9 @@ export class Session {
     return this.#ownId
   }
 
-  requested(datagram: Uint8Array, now: number): void {
+  requested(dispatch: Dispatch, now: number): void {
     const due = now + this.#timers.retransmitMs
-    this.#outstanding = { id: this.#ownId, datagram, tries: 0, due }
+    this.#outstanding = { id: this.#ownId, dispatch, tries: 0, due }
   }
 
   /** Whether a response with this ID answers the request under way. */
@@ -62,35 +68,41 @@ export class Session {
     this.#outstanding = undefined
   }
 
-  /** What a request with this ID is: to be processed, answered before (the response comes along), or to be dropped. */
-  classify(id: number): { readonly type: 'new' | 'stray' } | { readonly type: 'again'; readonly datagram: Uint8Array } {
-    if (id === this.#peerId) return { type: 'new' }
-    return this.#response?.id === id ? { type: 'again', datagram: this.#response.datagram } : { type: 'stray' }
+  /** What a request with this ID is: to be processed, answered before, or to be dropped. */
+  classify(id: number): 'new' | 'again' | 'stray' {
+    if (id === this.#peerId) return 'new'
+    return this.#response?.id === id ? 'again' : 'stray'
   }
 
-  /** The peer's request was processed; its retransmissions get the same octets again. */
-  responded(id: number, datagram: Uint8Array): void {
-    this.#response = { id, datagram }
+  /** The peer's request was processed; its retransmissions get the same answer again. */
+  responded(id: number, dispatch: Dispatch): void {
+    this.#response = { id, dispatch, repeats: 0 }
     this.#peerId = id + 1
   }
 
-  /** @returns the datagram to send again, 'dead' when the peer never answered, undefined when nothing is due */
-  timeout(now: number): Uint8Array | 'dead' | undefined {
+  /** The answer to a request that has come again. */
+  repeat(): readonly Uint8Array[] {
+    const response = this.#response
+    return response === undefined ? [] : response.dispatch.datagrams(++response.repeats)
+  }
+
+  /** @returns what to send again, 'dead' when the peer never answered, undefined when nothing is due */
+  timeout(now: number): readonly Uint8Array[] | 'dead' | undefined {
     const waiting = this.#outstanding
     if (waiting === undefined || now < waiting.due) return undefined
     if (waiting.tries >= this.#timers.retransmitTries) return 'dead'
     waiting.tries++
     waiting.due = now + this.#timers.retransmitMs * this.#timers.retransmitBase ** waiting.tries
-    return waiting.datagram
+    return waiting.dispatch.datagrams(waiting.tries)
   }
 
   /** The request under way, to be sent at once on a new way, with all tries left; undefined when there is none. */
-  anew(now: number): Uint8Array | undefined {
+  anew(now: number): readonly Uint8Array[] | undefined {
     const waiting = this.#outstanding
     if (waiting === undefined) return undefined
     waiting.tries = 0
     waiting.due = now + this.#timers.retransmitMs
-    return waiting.datagram
+    return waiting.dispatch.datagrams(0)
   }
 
   /** How often the request under way was sent again. */

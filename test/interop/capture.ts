@@ -54,6 +54,8 @@ export interface Seen {
   /** ESP, or AH where that is wanted: SPI in hex → sequence numbers in order of appearance. */
   readonly esp: ReadonlyMap<string, readonly number[]>
   readonly ike: number
+  /** IKE messages that are fragments (RFC 7383), by the address they came from. */
+  readonly fragments: ReadonlyMap<string, number>
   readonly keepalives: number
   /** Everything that is none of the above, in words; the first few. */
   readonly clear: readonly string[]
@@ -70,14 +72,17 @@ export const MARKER = 'natweave-inside!'
  */
 export function inspect(file: string, encap: Outside = 'udp'): Seen {
   const esp = new Map<string, number[]>()
+  const fragments = new Map<string, number>()
   const { packets, others } = readCapture(file)
   const clear: string[] = others > 0 ? [`${others} frames that are not IPv4`] : []
   let [ike, keepalives, clearCount] = [0, 0, others]
   for (const packet of packets) {
     const authentic = encap === 'ah' && packet.protocol === AH
     const kind = packet.data.includes(MARKER) && !authentic ? 'clear' : classify(packet, encap)
-    if (kind === 'ike') ike++
-    else if (kind === 'keepalive') keepalives++
+    if (kind === 'ike') {
+      ike++
+      if (isSkf(packet)) fragments.set(packet.src, (fragments.get(packet.src) ?? 0) + 1)
+    } else if (kind === 'keepalive') keepalives++
     else if (kind === 'esp') {
       // in AH, RFC 4302 §2, next header, length and a reserved field come before them
       const at = authentic ? 4 : 0
@@ -88,10 +93,11 @@ export function inspect(file: string, encap: Outside = 'udp'): Seen {
       else numbers.push(number)
     } else if (clearCount++ < 3) clear.push(describe(packet))
   }
-  return { esp, ike, keepalives, clear, clearCount }
+  return { esp, ike, fragments, keepalives, clear, clearCount }
 }
 
 const NON_ESP_MARKER = 0
+const SKF = 53
 
 const ESP = 50
 const AH = 51
@@ -117,6 +123,10 @@ function classify(packet: Captured, encap: Outside): 'ike' | 'esp' | 'keepalive'
 
 /** Major version 2 and an exchange type of IKEv2, RFC 7296 §3.1. */
 const isIke = (data: Buffer): boolean => data.length >= 28 && (data[17] ?? 0) >> 4 === 2 && (data[18] ?? 0) >= 34
+
+/** The first payload of an IKE message, behind its two SPIs, is a fragment. */
+const isSkf = ({ srcPort, dstPort, data }: Captured): boolean =>
+  data[srcPort === 500 || dstPort === 500 ? 16 : 20] === SKF
 
 const describe = ({ src, srcPort, dst, dstPort, protocol }: Captured): string =>
   `${protocol === 17 ? `UDP ${src}:${srcPort} → ${dst}:${dstPort}` : `protocol ${protocol} ${src} → ${dst}`}`

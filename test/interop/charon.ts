@@ -112,6 +112,7 @@ export class Charon implements Party {
   retransmit_timeout = 0.5
   retransmit_tries = 3
   send_vendor_id = ${this.#config.vendorId ? 'yes' : 'no'}
+  ${this.#config.fragmentSize === undefined ? '' : `fragment_size = ${this.#config.fragmentSize}`}
   user = root
   filelog {
     ${log('log', 'default = 1')}

@@ -133,7 +133,10 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
     device: { name: device },
     ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap', 'beet'] } : {}),
     // both ends are test hosts: give up on a dead peer as soon as charon does
-    ike: { retransmit: { timeout: '500ms', tries: 3 } },
+    ike: {
+      retransmit: { timeout: '500ms', tries: 3 },
+      ...(config.fragmentSize !== undefined && { fragmentSize: config.fragmentSize }),
+    },
     ...(initiator ? {} : { pools: { rw: { addresses: ADDRESS.pool } } }),
     peers: {
       tunnel: {

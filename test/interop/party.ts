@@ -15,6 +15,8 @@ export interface TunnelConfig {
   readonly dpdSeconds: number
   /** UDP encapsulation even where no NAT is found. strongSwan's user-space ESP knows nothing else. */
   readonly forceEncapsulation: boolean
+  /** Octets of the largest IP datagram with IKE in it; undefined: each end's default. */
+  readonly fragmentSize?: number
   /** MOBIKE, RFC 4555. */
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */

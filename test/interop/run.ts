@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { parseArgs } from 'node:util'
 import type { Case } from './case.ts'
 import { cases as control } from './cases/control.ts'
+import { cases as fragmentation } from './cases/fragmentation.ts'
 import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
 import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
@@ -25,7 +26,7 @@ Exit status: 0 all passed, 1 some failed, 2 could not run. LAB_PREFIX names the 
 (\${TMPDIR:-/var/tmp}/PREFIX); files of failed cases are kept beside it, in PREFIX-failed.
 `
 
-const all: readonly Case[] = [...traffic, ...lifecycle, ...mobike, ...modes, ...control, ...plugins]
+const all: readonly Case[] = [...traffic, ...lifecycle, ...mobike, ...modes, ...fragmentation, ...control, ...plugins]
 
 interface Outcome {
   readonly case: string

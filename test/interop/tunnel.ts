@@ -33,6 +33,10 @@ export interface TunnelOptions {
   readonly protects?: string
   /** strongSwan sends its vendor ID. */
   readonly vendorId?: boolean
+  /** Octets of the largest IP datagram with IKE in it. */
+  readonly fragmentSize?: Readonly<Record<Product, number>>
+  /** The NAT drops fragments of IP packets. */
+  readonly dropFragments?: boolean
 }
 
 /**
@@ -85,7 +89,10 @@ export class Tunnel {
   /** The same up to the moment before the first message. */
   static async prepare(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
     if (options.nat === undefined) await lab.up('direct')
-    else await lab.up(options.mobike ? 'roam' : 'nat1', ['--nata', options.nat])
+    else {
+      const fragments = options.dropFragments ? ['--drop-fragments', 'yes'] : []
+      await lab.up(options.mobike ? 'roam' : 'nat1', ['--nata', options.nat, ...fragments])
+    }
     const config = {
       ike: options.ike ?? IKE,
       esp: options.esp ?? ESP,
@@ -102,6 +109,7 @@ export class Tunnel {
         ...config,
         role,
         raw,
+        ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
         mode: (role === 'responder' ? options.responderMode : undefined) ?? options.mode ?? 'tunnel',
         forceEncapsulation: (options.nat === undefined || options.mobike === true) && !raw,
       }
@@ -197,7 +205,10 @@ export class Tunnel {
     }
     if (story === 'plain') equal('SPIs on the wire', seen.esp.size, 2)
     const decoded = await this.#decode(capture, story !== 'plain')
+    const fromMoon = seen.fragments.get(ADDRESS.moon) ?? 0
+    const fromAlice = [...seen.fragments.values()].reduce((sum, n) => sum + n, 0) - fromMoon
     return [
+      ...(seen.fragments.size > 0 ? [`IKE fragments=${fromAlice}+${fromMoon}`] : []),
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
       `${this.#outside === 'ah' ? 'ah' : 'esp'}=${alice.cipher}${this.#outside === 'plain' ? ' without UDP' : ''}`,

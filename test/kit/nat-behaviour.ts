@@ -24,6 +24,8 @@ export interface NatBehaviour {
   /** Drops all but UDP, TCP and ICMP: no ESP, no AH. Otherwise these have their addresses translated, no more. */
   dropNonUdpTcp: boolean
   blockUdp: boolean
+  /** Drops fragments of IP packets, against RFC 4787 REQ-14: what does not fit the path does not get through. */
+  dropFragments: boolean
   /** UDP and TCP ports of remote ends that are blocked. */
   blockedPorts: readonly number[]
   /** With that many live mappings, no new ones. */
@@ -45,6 +47,7 @@ const base: NatBehaviour = {
   refresh: 'outbound',
   dropNonUdpTcp: false,
   blockUdp: false,
+  dropFragments: false,
   blockedPorts: [],
   maxMappings: 65_536,
   translate: true,

@@ -104,6 +104,10 @@ export class Nat extends Host {
       super.input(frame, from)
       return
     }
+    if (this.behaviour.dropFragments && isFragment(frame)) {
+      this.world.drop(this.name, frame, 'nat-fragment')
+      return
+    }
     const outward = this.locals.get(destinationKey(frame)) === this.#outside
     if (from !== this.#outside && !outward) {
       if (!isFragment(frame) || this.locals.has(destinationKey(frame))) {

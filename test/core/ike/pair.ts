@@ -12,6 +12,7 @@ import type { ChildSa, ChosenPlan, IkeEffect, IkeHost } from '../../../core/ike/
 import { showIdentity } from '../../../core/ike/identity.ts'
 import { IkeSa } from '../../../core/ike/ike-sa.ts'
 import { Init } from '../../../core/ike/init.ts'
+import { ReassemblyBudget } from '../../../core/ike/reassembly.ts'
 import { freshSpi } from '../../../core/ike/rekey-ike.ts'
 import { ikev2 } from '../../../core/ike/respond.ts'
 import { Responder } from '../../../core/ike/responder.ts'
@@ -86,6 +87,8 @@ const TIMERS: IkeSettings = {
   cookieThreshold: 100,
   halfOpenLimit: 200,
   halfOpenTimeoutMs: 60_000,
+  // charts stay short: what tests fragmentation turns it on
+  fragmentSize: 0,
 }
 
 const tunnel: ModeStrategy = {
@@ -143,6 +146,7 @@ export class End implements IkeHost {
   readonly crypto: CryptoProvider
   readonly rng: SeededRng
   readonly timers: IkeSettings
+  readonly reassembly = new ReassemblyBudget()
   readonly options: EndOptions
   readonly responder: Responder
   readonly sas = new Map<bigint, IkeSa>()

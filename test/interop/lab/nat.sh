@@ -19,7 +19,7 @@ nat_parse() {
     [ $# -ge 2 ] || die "option '$1' needs a value"
     case "$1" in
       --nata|--natb) NAT_TYPE[${1#--}]=$2 ;;
-      --block-ports|--mapping-timeout|--loss) NAT_OPT[${1#--}]=$2 ;;
+      --block-ports|--mapping-timeout|--loss|--drop-fragments) NAT_OPT[${1#--}]=$2 ;;
       *) die "unknown option '$1'" ;;
     esac
     shift 2
@@ -29,6 +29,7 @@ nat_parse() {
 # nat_up NAT: install the behaviour chosen by nat_parse.
 nat_up() {
   local n=$1 type=${NAT_TYPE[$1]:-port-restricted} masq=masquerade pre='' fwd=''
+  local drop=''
   local t=${NAT_OPT[mapping-timeout]:-} loss=${NAT_OPT[loss]:-} ports=${NAT_OPT[block-ports]:-}
   case "$type" in
     port-restricted) ;;
@@ -40,6 +41,8 @@ nat_up() {
   [ -z "$ports" ] || fwd+="    udp dport { $ports } counter drop"$'\n'
   # the share may have a fraction, e.g. 0.5
   [ -z "$loss" ]  || fwd+="    numgen random mod 10000 < $(awk "BEGIN{printf \"%d\", $loss*100}") counter drop"$'\n'
+  # before conntrack puts packets together
+  [ "${NAT_OPT[drop-fragments]:-no}" = no ] || drop='ip frag-off & 0x3fff != 0 counter drop'
   cat > "$STATE/$n.nft" <<NFT
 table ip lab
 delete table ip lab
@@ -57,6 +60,10 @@ table ip lab {
     size 65535
     flags dynamic,timeout
     timeout ${t:-300}s
+  }
+  chain fragments {
+    type filter hook prerouting priority -450; policy accept;
+    $drop
   }
   chain forward {
     type filter hook forward priority filter; policy drop;
@@ -88,7 +95,7 @@ NFT
   in_ns "$n" nft -f "$STATE/$n.nft"
   in_ns "$n" sysctl -qw net.netfilter.nf_conntrack_udp_timeout="${t:-30}" \
     net.netfilter.nf_conntrack_udp_timeout_stream="${t:-120}"
-  echo "$type${t:+ timeout=${t}s}${loss:+ loss=$loss%}${ports:+ block-ports=$ports}" > "$STATE/$n.nat"
+  echo "$type${t:+ timeout=${t}s}${loss:+ loss=$loss%}${ports:+ block-ports=$ports}${drop:+ drop-fragments}" > "$STATE/$n.nat"
 }
 
 # nat_cmd NAT TYPE OPTIONS...: change a running NAT; old mappings are dropped.

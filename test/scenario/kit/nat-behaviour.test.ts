@@ -176,6 +176,20 @@ describe('life of a mapping', () => {
     expect(server.received).toHaveLength(1)
   })
 
+  test('IP fragments are put together, or dropped where the NAT is told so', () => {
+    const { net, nata, alice, stun } = topologies.nat1()
+    const server = stun.udp(3478)
+    const long = new Uint8Array(3_000)
+    alice.udp(500).send(long, STUN[0], 3478)
+    net.run(100)
+    expect(server.received.map(({ data }) => data.length)).toEqual([3_000])
+    nata.behaviour.dropFragments = true
+    alice.udp(501).send(long, STUN[0], 3478)
+    alice.udp(502).send('short', STUN[0], 3478)
+    net.run(100)
+    expect(server.received.map(({ data }) => data.length)).toEqual([3_000, 5])
+  })
+
   test('behaviour can be changed while running', () => {
     const { nata, back } = setup()
     nata.behaviour.blockUdp = true
