@@ -82,9 +82,10 @@ export class Children {
   }
 
   /** A rekey has replaced it: its successor sends, it receives a little longer. */
-  retire(sa: IkeSa, child: ChildSa, now: number): void {
-    const successor = [...sa.children.values()].findLast(c => c.settings.name === child.settings.name)
-    if (successor !== undefined) this.activate(successor)
+  retire(child: ChildSa, now: number): void {
+    const { successor } = child
+    // one that was replaced itself meanwhile would take over from its own successor
+    if (successor !== undefined && successor.successor === undefined) this.activate(successor)
     this.#retired.push({ at: now + RETIRE_MS, child })
   }
 

@@ -90,7 +90,7 @@ export class LiveSas {
         return children.activate(effect.child)
       case 'retire':
         watch.forget(effect.child)
-        return children.retire(sa, effect.child, now)
+        return children.retire(effect.child, now)
       case 'child-down': {
         const { id, settings } = effect.child
         children.remove(effect.child)
@@ -104,6 +104,13 @@ export class LiveSas {
         return this.moved(sa, effect.flow, now)
       case 'addresses':
         return rim.deviceChanged()
+      case 'child-rekeyed': {
+        const { id, settings } = effect.child
+        return rim.event(name, { type: 'child-rekeyed', child: settings.name, id, previous: effect.replaces.id }, now)
+      }
+      case 'also':
+        this.table.add(effect.sa)
+        return this.carryOut(effect.sa, now)
       case 'rekeyed':
         return this.#rekeyed(sa, effect.successor, now)
       case 'rekey-failed':
@@ -136,7 +143,13 @@ export class LiveSas {
     this.#parts.services.up(sa, now)
   }
 
-  #install(sa: IkeSa, child: ChildSa, outbound: boolean, replaces: ChildSa | undefined, now: number): void {
+  #install(
+    sa: IkeSa,
+    child: ChildSa,
+    outbound: boolean,
+    replaces: ChildSa | 'redundant' | undefined,
+    now: number,
+  ): void {
     const { rim, host, children, ready } = this.#parts
     const name = child.settings.name
     const refusal = children.install(sa, child, outbound, host, now)
@@ -147,7 +160,7 @@ export class LiveSas {
     const suite = showProposal(espProposal(child.suite))
     const up = { child: name, id: child.id }
     if (replaces === undefined) rim.event(sa.peer!, { type: 'child-up', ...up, plan: child.plan, suite }, now)
-    else rim.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
+    else if (replaces !== 'redundant') rim.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
     sa.armKeepalive(now)
     rim.deviceChanged()
     ready(sa.peer!, name, now)
@@ -172,7 +185,7 @@ export class LiveSas {
       return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
     peer.remove(sa)
     services.down(sa, why, now)
-    if (sa.successor !== undefined || peer.current !== undefined) return
+    if (sa.successor !== undefined || sa.provisional || peer.current !== undefined) return
     const wasUp = sa.remoteId !== undefined
     if (code === 'OK' && !peer.wanted) peer.lastError = undefined
     else peer.failed(why, now)

@@ -419,6 +419,7 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
     initiator,
     createdAt: agreed.now,
     state: 'installed',
+    successor: undefined,
     deleteSent: false,
   }
 }
@@ -426,8 +427,11 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
 const seenAs = (selectors: readonly Selector[], seen: string): Selector[] =>
   selectors.map(s => ({ ...s, ...addressOf(seen) }))
 
-/** Records a negotiated Child SA and has it installed. */
-export function addChild(sa: IkeSa, child: ChildSa, outbound: boolean, replaces?: ChildSa): void {
+/**
+ * Records a negotiated Child SA and has it installed.
+ * @param replaces - what it replaces; `redundant`: another one may, or does, replace the same
+ */
+export function addChild(sa: IkeSa, child: ChildSa, outbound: boolean, replaces?: ChildSa | 'redundant'): void {
   sa.children.set(child.id, child)
   reportChildKeys(sa, child)
   sa.effect({ type: 'child-up', child, outbound, ...(replaces !== undefined && { replaces }) })

@@ -14,6 +14,7 @@ import {
   isFailure,
   rejectAnswer,
 } from './child.ts'
+import { isLower, lowest, type Rival } from './collision.ts'
 import type { Exchange } from './exchange.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -28,6 +29,8 @@ import { protocolOf } from './selection.ts'
 const NONCE = 32
 const MAX_RETRIES = 3
 
+const usable = ({ state }: ChildSa): boolean => state === 'installed' || state === 'rekeying'
+
 export class ChildExchange implements Exchange {
   readonly type = ExchangeType.CREATE_CHILD_SA
   readonly settings: ChildSettings
@@ -38,6 +41,8 @@ export class ChildExchange implements Exchange {
   #keyExchange: KeyExchange | undefined
   #group: number | undefined
   #retries = 0
+  /** The peer has rekeyed the same SA meanwhile. */
+  #rival: Rival<ChildSa> | undefined
 
   constructor(settings: ChildSettings, replaces?: ChildSa) {
     this.settings = settings
@@ -48,6 +53,9 @@ export class ChildExchange implements Exchange {
     const old = this.replaces
     if (old !== undefined && (!sa.children.has(old.id) || old.state === 'replaced' || old.state === 'deleting'))
       return undefined
+    // what was asked for again, such as after a hard limit, may have come in another way meanwhile
+    const standing = [...sa.children.values()].some(c => c.settings.name === this.settings.name && usable(c))
+    if (old === undefined && standing) return undefined
     if (old !== undefined) old.state = 'rekeying'
     try {
       this.#intent = intend(sa, this.settings, old)
@@ -76,9 +84,23 @@ export class ChildExchange implements Exchange {
     ]
   }
 
+  /** Whether the peer may rekey the same SA now, which then both do. */
+  get contested(): boolean {
+    return this.replaces?.state === 'rekeying' && this.#rival === undefined
+  }
+
+  /** The peer's rekey of the same SA was answered: which one stays is decided when ours is answered as well. */
+  contest(rival: Rival<ChildSa>): void {
+    this.#rival = rival
+    rival.made.state = 'replaced'
+  }
+
   response(sa: IkeSa, message: IncomingMessage, now: number): void {
     const { payloads } = message
     const error = findError(payloads)?.notify
+    // one that is gone again was closed by its creator: it had the lowest nonce
+    const rival = this.#rival !== undefined && sa.children.has(this.#rival.made.id) ? this.#rival : undefined
+    if (error !== undefined && rival !== undefined) return this.#yield(sa, rival.made)
     if (error === NotifyType.TEMPORARY_FAILURE) return this.#later(sa, now)
     if (error === NotifyType.INVALID_KE_PAYLOAD) return this.#otherGroup(sa, payloads, now)
     // the peer has lost it: what both ends still want is a new one
@@ -87,13 +109,30 @@ export class ChildExchange implements Exchange {
     const result = this.#accept(sa, message, now)
     if (isFailure(result)) {
       rejectAnswer(sa, this.#intent!, payloads, now)
-      return this.#failed(sa, result.code, result.why)
+      return rival === undefined ? this.#failed(sa, result.code, result.why) : this.#yield(sa, rival.made)
     }
     const old = this.replaces
+    const nr = payloadOf(payloads, 'Nonce')!.data
+    if (rival !== undefined && isLower(lowest(this.#nonce!, nr), rival.lowest)) {
+      result.state = 'replaced'
+      addChild(sa, result, false, 'redundant')
+      sa.enqueue(new DeleteChild(result, 'redundant'), now)
+      return this.#yield(sa, rival.made)
+    }
     addChild(sa, result, true, old)
     if (old === undefined) return
     old.state = 'replaced'
+    old.successor = result
     sa.enqueue(new DeleteChild(old, 'replaced'), now)
+  }
+
+  /** The peer's new SA stays, and the peer deletes the old one. */
+  #yield(sa: IkeSa, made: ChildSa): void {
+    const old = this.replaces!
+    old.state = 'replaced'
+    old.successor = made
+    made.state = 'installed'
+    sa.effect({ type: 'child-rekeyed', child: made, replaces: old })
   }
 
   #accept(sa: IkeSa, message: IncomingMessage, now: number): ChildSa | ChildFailure {
@@ -148,21 +187,25 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
   const nonce = payloadOf(payloads, 'Nonce')
   if (proposals === undefined || nonce === undefined)
     throw new PeerError('PEER_SYNTAX', 'CREATE_CHILD_SA without SA or nonce', NotifyType.INVALID_SYNTAX)
+  const ike = proposals[0]?.protocol === ProtocolId.IKE
   // RFC 7296 §2.25.2: nothing new on an SA that is about to be replaced or deleted
   if (
     sa.state !== 'established' ||
     sa.successor !== undefined ||
-    sa.current instanceof RekeyIke ||
+    sa.provisional ||
+    (sa.current instanceof RekeyIke && !ike) ||
     sa.pending(DeleteIke)
   )
     return [notify(NotifyType.TEMPORARY_FAILURE)]
-  if (proposals[0]?.protocol === ProtocolId.IKE) return respondRekeyIke(sa, payloads, proposals, nonce.data, now)
+  if (ike) return respondRekeyIke(sa, payloads, proposals, nonce.data, now)
   const rekey = findNotify(payloads, NotifyType.REKEY_SA)
   const old = rekey === undefined ? undefined : childByPeerSpi(sa, rekey.spi)
   if (rekey !== undefined && old === undefined)
     return [notify(NotifyType.CHILD_SA_NOT_FOUND, undefined, { protocol: rekey.protocol, spi: rekey.spi })]
-  // §2.25.1: our own rekey or DELETE of the same SA is under way; the peer tries again when that is done
-  if (old !== undefined && old.state !== 'installed') return [notify(NotifyType.TEMPORARY_FAILURE)]
+  const own = sa.current instanceof ChildExchange && sa.current.replaces === old ? sa.current : undefined
+  const both = old !== undefined && own?.contested === true
+  // §2.25.1: our own DELETE of the same SA is under way, or it has been rekeyed
+  if (old !== undefined && old.state !== 'installed' && !both) return [notify(NotifyType.TEMPORARY_FAILURE)]
   const nr = sa.rng.bytes(NONCE)
   const ni = nonce.data.slice()
   const keyExchange = (group: number) => sa.crypto.keyExchange(group, sa.rng)
@@ -172,9 +215,15 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
     sa.effect({ type: 'child-failed', name: old?.settings.name ?? '', code: result.code, why: result.why })
     return [notify(result.notify, result.data)]
   }
-  if (old !== undefined) old.state = 'replaced'
+  if (both) {
+    own.contest({ made: result.child, lowest: lowest(ni, nr) })
+    old.successor = result.child
+  } else if (old !== undefined) {
+    old.state = 'replaced'
+    old.successor = result.child
+  }
   // the peer sends on the new SA as soon as it has this answer; we do when it has shown that it does
-  addChild(sa, result.child, old === undefined, old)
+  addChild(sa, result.child, old === undefined, both ? 'redundant' : old)
   const [chosen, ...rest] = result.payloads
   return [chosen!, { type: 'Nonce', data: nr }, ...rest]
 }

@@ -18,4 +18,6 @@ export interface Exchange {
   request(sa: IkeSa, now: number): Payload[] | undefined
   /** The peer's authenticated answer. @throws PeerError when it cannot be accepted: the IKE SA ends */
   response(sa: IkeSa, message: IncomingMessage, now: number): void
+  /** The IKE SA ends before the answer came. @param byPeer - the peer has deleted it */
+  ended?(sa: IkeSa, byPeer: boolean, now: number): void
 }

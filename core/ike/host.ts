@@ -69,6 +69,8 @@ export interface ChildSa {
   readonly initiator: boolean
   readonly createdAt: number
   state: 'installed' | 'rekeying' | 'replaced' | 'deleting'
+  /** What a rekey has made to replace it. */
+  successor: ChildSa | undefined
   /** Our DELETE for it is out: the answer to the peer's own does not name it again (RFC 7296 §1.4.1). */
   deleteSent: boolean
 }
@@ -85,7 +87,15 @@ export type IkeEffect =
   /** `contact` when the peer said it knows no other SA (INITIAL_CONTACT). */
   | { readonly type: 'established'; readonly contact: boolean }
   /** Install it; `outbound` false keeps sending on the SA it replaces until `activate`. */
-  | { readonly type: 'child-up'; readonly child: ChildSa; readonly outbound: boolean; readonly replaces?: ChildSa }
+  | {
+      readonly type: 'child-up'
+      readonly child: ChildSa
+      readonly outbound: boolean
+      /** `redundant`: both ends have rekeyed at once, and it may not be the one that stays. */
+      readonly replaces?: ChildSa | 'redundant'
+    }
+  /** One that came up as `redundant` is the one that stays. */
+  | { readonly type: 'child-rekeyed'; readonly child: ChildSa; readonly replaces: ChildSa }
   | { readonly type: 'activate'; readonly child: ChildSa }
   /** Replaced and deleted by IKE: receive on it a little longer, then remove it. */
   | { readonly type: 'retire'; readonly child: ChildSa }
@@ -94,6 +104,8 @@ export type IkeEffect =
   /** The peer's outer endpoint changed, or IKE floated. */
   | { readonly type: 'moved'; readonly flow: Flow }
   | { readonly type: 'addresses' }
+  /** Another IKE SA has come into being beside this one, or has something to do. */
+  | { readonly type: 'also'; readonly sa: IkeSa }
   /** `successor` has the children now; this SA will be deleted. */
   | { readonly type: 'rekeyed'; readonly successor: IkeSa }
   /** The peer refused a new key; this SA goes on and tries again later. */

@@ -86,6 +86,8 @@ export class IkeSa implements IkeSaView {
   initOctets: InitOctets | undefined
   /** The peer has ended this SA, by DELETE or for a failed authentication: it goes once that is answered. */
   endedByPeer: { readonly code: string; readonly why: string } | undefined
+  /** Both ends have rekeyed at once: this may not be the SA that stays, and has no children meanwhile. */
+  provisional = false
   /** The SA this one's children moved to. */
   successor: IkeSa | undefined
   /** Called with a message that is not protected by this SA: IKE_SA_INIT responses, while connecting. */
@@ -444,6 +446,7 @@ export class IkeSa implements IkeSaView {
    */
   close(code: string, why: string, now: number, linger = false): void {
     if (this.state === 'dead') return
+    this.#current?.ended?.(this, this.endedByPeer?.code === 'OK', now)
     this.state = 'dead'
     for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
     this.children.clear()

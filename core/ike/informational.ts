@@ -101,7 +101,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
     if (child === undefined || protocolOf(child.suite) !== protocol) continue
     sa.children.delete(child.id)
     // the peer deletes what its rekey replaced, or both ends do: what comes late on it is still good for a moment
-    const replaced = child.state === 'replaced'
+    const replaced = child.state === 'replaced' || child.successor !== undefined
     if (!child.deleteSent) own.push(child)
     sa.effect(replaced ? { type: 'retire', child } : { type: 'child-down', child, why: 'deleted by the peer' })
   }

@@ -4,6 +4,7 @@ import type { Rng } from '../contracts/machine.ts'
 import { PeerError } from '../errors.ts'
 import { ExchangeType, NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
 import { setChannel } from './channel.ts'
+import { isLower, lowest, type Rival } from './collision.ts'
 import type { Exchange } from './exchange.ts'
 import { IkeSa } from './ike-sa.ts'
 import { DeleteIke } from './informational.ts'
@@ -19,6 +20,8 @@ const NONCE = 32
 const MAX_RETRIES = 5
 /** Pause before the next attempt when the peer refused: meanwhile the old SA is as good as it was. */
 const REFUSED_MS = 60_000
+/** How long an IKE SA that the peer has to delete is waited for. */
+const SUPERFLUOUS_MS = 60_000
 
 const spi64Bytes = (spi: bigint): Uint8Array => {
   const bytes = new Uint8Array(8)
@@ -44,6 +47,18 @@ export class RekeyIke implements Exchange {
   #nonce: Uint8Array = new Uint8Array(0)
   #keyExchange: KeyExchange | undefined
   #retries = 0
+  /** The peer has rekeyed the same SA meanwhile. */
+  #rival: Rival<IkeSa> | undefined
+
+  /** Whether the peer may rekey the same SA now, which then both do. */
+  get contested(): boolean {
+    return this.#rival === undefined
+  }
+
+  /** The peer's rekey was answered: which one stays is decided when ours is answered as well. */
+  contest(rival: Rival<IkeSa>): void {
+    this.#rival = rival
+  }
 
   request(sa: IkeSa): Payload[] | undefined {
     if (sa.successor !== undefined || sa.state !== 'established') return undefined
@@ -61,7 +76,11 @@ export class RekeyIke implements Exchange {
   }
 
   response(sa: IkeSa, { payloads }: IncomingMessage, now: number): void {
+    // one that is gone again was deleted by its creator: it had the lowest nonce
+    const rival = this.#rival?.made.state === 'established' ? this.#rival : undefined
     const error = findError(payloads)
+    // §2.8.2: the peer had finished its rekey before it saw ours
+    if (error !== undefined && rival !== undefined) return takeOver(sa, rival.made, now)
     if (error !== undefined) return this.#refused(sa, error.notify, now)
     const answer = payloadOf(payloads, 'SA')?.proposals
     const nonce = payloadOf(payloads, 'Nonce')
@@ -72,8 +91,24 @@ export class RekeyIke implements Exchange {
       throw new PeerError('PEER_SYNTAX', 'the answer to the rekey of the IKE SA does not fit the request')
     const shared = this.#keyExchange!.shared(ke.data)
     const spis = { initiatorSpi: this.#spi, responderSpi: spi64Number(check.chosen.spi) }
-    succeed(sa, true, spis, check.suite, shared, this.#nonce, nonce.data.slice(), now)
+    const nr = nonce.data.slice()
+    const next = makeSuccessor(sa, true, spis, check.suite, shared, this.#nonce, nr, now)
+    if (rival !== undefined && isLower(lowest(this.#nonce, nr), rival.lowest)) {
+      next.enqueue(new DeleteIke('redundant'), now)
+      sa.effect({ type: 'also', sa: next })
+      return takeOver(sa, rival.made, now)
+    }
+    takeOver(sa, next, now)
     sa.enqueue(new DeleteIke('replaced by a rekey'), now)
+  }
+
+  /** §2.8.2: a peer that deletes the old SA had not noticed that both were at it; its new one stays. */
+  ended(sa: IkeSa, byPeer: boolean, now: number): void {
+    const next = this.#rival?.made
+    if (next?.state !== 'established') return
+    if (byPeer) return takeOver(sa, next, now)
+    next.close('OK', 'the SA that it was to replace has ended', now)
+    sa.effect({ type: 'also', sa: next })
   }
 
   #refused(sa: IkeSa, type: number, now: number): void {
@@ -93,8 +128,9 @@ export function respondRekeyIke(
   ni: Uint8Array,
   now: number,
 ): Payload[] {
+  const ours = sa.current instanceof RekeyIke && sa.current.contested ? sa.current : undefined
   // a Child SA exchange of ours is under way: its answer would find the old SA gone
-  if (sa.session.busy) return [notify(NotifyType.TEMPORARY_FAILURE)]
+  if (sa.session.busy && ours === undefined) return [notify(NotifyType.TEMPORARY_FAILURE)]
   const ke = payloadOf(payloads, 'KE')
   const own = usableProposals(parseProposals(sa.settings!.proposals, 'ike'), sa.crypto)
   const usable = offered.filter(p => p.protocol === ProtocolId.IKE && spi64Number(p.spi) !== 0n)
@@ -109,7 +145,16 @@ export function respondRekeyIke(
   const spi = freshSpi(sa)
   const nr = sa.rng.bytes(NONCE)
   const spis = { initiatorSpi: spi64Number(chosen.spi), responderSpi: spi }
-  succeed(sa, false, spis, suite, shared, ni.slice(), nr, now)
+  const next = makeSuccessor(sa, false, spis, suite, shared, ni.slice(), nr, now)
+  // who asked deletes what is superfluous: the old SA, or the new one
+  const waited = ours === undefined ? sa : next
+  waited.giveUpAt = now + SUPERFLUOUS_MS
+  waited.giveUp = at => waited.close('OK', 'the peer did not delete what its rekey made superfluous', at)
+  if (ours === undefined) takeOver(sa, next, now)
+  else {
+    ours.contest({ made: next, lowest: lowest(ni, nr) })
+    sa.effect({ type: 'also', sa: next })
+  }
   return [
     { type: 'SA', proposals: [{ ...chosen, spi: spi64Bytes(spi) }] },
     { type: 'Nonce', data: nr },
@@ -117,8 +162,8 @@ export function respondRekeyIke(
   ]
 }
 
-/** Makes the successor: it inherits everything but keys, SPIs and message IDs. */
-function succeed(
+/** Makes what may replace this SA: it has keys, SPIs and message IDs of its own. */
+function makeSuccessor(
   sa: IkeSa,
   initiator: boolean,
   spis: { readonly initiatorSpi: bigint; readonly responderSpi: bigint },
@@ -127,7 +172,7 @@ function succeed(
   ni: Uint8Array,
   nr: Uint8Array,
   now: number,
-): void {
+): IkeSa {
   const old = sa.channel!
   const seed = rekeyedSkeyseed(sa.crypto, old.suite.prf, old.keys.d, { ni, nr }, shared)
   const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, ...spis }, old.suite.prf)
@@ -144,6 +189,19 @@ function succeed(
   next.mobility = sa.mobility
   next.size = sa.size
   next.remoteId = sa.remoteId
+  next.provisional = true
+  next.state = 'established'
+  setChannel(next, suite, keys, ni, nr)
+  return next
+}
+
+/** The successor inherits children, addresses and what is still to be done. */
+function takeOver(sa: IkeSa, next: IkeSa, now: number): void {
+  next.provisional = false
+  next.giveUpAt = Infinity
+  next.flow = sa.flow
+  next.facts = sa.facts
+  next.plan = sa.plan
   next.assigned = sa.assigned
   next.virtual = sa.virtual
   next.dns = sa.dns
@@ -151,7 +209,6 @@ function succeed(
   sa.children.clear()
   sa.successor = next
   next.inherit(sa, exchange => exchange instanceof RekeyIke, now)
-  setChannel(next, suite, keys, ni, nr)
   next.startTimers(now)
   sa.effect({ type: 'rekeyed', successor: next })
 }

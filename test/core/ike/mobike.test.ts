@@ -159,7 +159,7 @@ describe('the initiator moves', () => {
   test('a request under way is said again from the new address first', () => {
     const pair = new MobilePair().established()
     pair.dark.add(HERE)
-    pair.left.start(new ChildExchange(pair.sun.children.lan!), pair.now)
+    pair.left.start(new ChildExchange({ ...pair.sun.children.lan!, name: 'more' }), pair.now)
     const messages = pair.since()
     pair.move([ELSEWHERE])
     pair.settle()

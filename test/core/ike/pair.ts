@@ -329,9 +329,10 @@ export class End implements IkeHost {
       else if (effect.type === 'drop') this.drop(effect.reason)
       else if (effect.type === 'forgotten') this.sas.delete(sa.ownSpi)
       else if (effect.type === 'established' || effect.type === 'closed') this.#leaveHalfOpen(sa)
-      else if (effect.type === 'rekeyed') {
-        this.sas.set(effect.successor.ownSpi, effect.successor)
-        this.carryOut(effect.successor, now)
+      else if (effect.type === 'rekeyed' || effect.type === 'also') {
+        const other = effect.type === 'also' ? effect.sa : effect.successor
+        this.sas.set(other.ownSpi, other)
+        this.carryOut(other, now)
       }
     }
   }

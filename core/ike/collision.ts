@@ -1,0 +1,17 @@
+/** Two rekeys of one SA at the same time, RFC 7296 §2.8.1, §2.8.2, §2.25: both SAs are made, and one is closed again. */
+
+/** What the peer's rekey has made of the SA that a rekey of ours is under way for. */
+export interface Rival<T> {
+  readonly made: T
+  /** The lower nonce of that exchange. */
+  readonly lowest: Uint8Array
+}
+
+/** Octet by octet; of two that are equal as far as they go, the shorter one is lower. */
+export function isLower(a: Uint8Array, b: Uint8Array): boolean {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i]! < b[i]!
+  return a.length < b.length
+}
+
+export const lowest = (a: Uint8Array, b: Uint8Array): Uint8Array => (isLower(a, b) ? a : b)
