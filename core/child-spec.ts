@@ -2,10 +2,12 @@ import type { ChildSaSpec, Lifetime } from './contracts/data-plane.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { Flow } from './contracts/net.ts'
 import type { ChildSettings } from './contracts/settings.ts'
-import type { EncapStrategy, ModeStrategy } from './contracts/strategy.ts'
+import type { EncapStrategy, Mode, ModeStrategy } from './contracts/strategy.ts'
 import type { ChildSa } from './ike/host.ts'
 import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import { TranslatedMode } from './ipsec/translate.ts'
+import { addressBytes } from './wire/index.ts'
 
 /** Soft limits come earlier than configured by up to this share, each time another, so that two ends rarely rekey at once. */
 const JITTER = 0.1
@@ -31,6 +33,18 @@ function latest(sa: IkeSa): IkeSa {
   return last
 }
 
+/** Where this side sees the peer's addresses as others, the mode does the exchange. */
+function translated(mode: Mode, { remote, untranslated }: ChildSa): Mode {
+  if (untranslated === undefined) return mode
+  return new TranslatedMode(
+    mode,
+    untranslated.map(({ start, end }, i) => ({
+      theirs: { start: addressBytes(start), end: addressBytes(end) },
+      ours: addressBytes(remote[i]!.start),
+    })),
+  )
+}
+
 /** What a data plane needs to carry a Child SA on this ESP flow. */
 export function childSpec(
   sa: IkeSa,
@@ -50,11 +64,12 @@ export function childSpec(
     suite: child.suite,
     inbound: child.inbound,
     outbound: child.outbound,
-    mode: mode.create(context),
+    mode: translated(mode.create(context), child),
     encap,
     flow,
     local: child.local,
     remote: child.remote,
+    ...(child.settings.conflicts === 'flows' && { shared: true }),
     lifetime: lifetime(child.settings, sa.rng),
     replayWindow: child.settings.replayWindow,
     ...(child.settings.ahAlign !== undefined && { ahAlign: child.settings.ahAlign }),

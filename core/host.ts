@@ -14,7 +14,7 @@ import type {
   SelectorSettings,
   Settings,
 } from './contracts/settings.ts'
-import type { EncapStrategy, ModeStrategy, Plan, Strategy } from './contracts/strategy.ts'
+import type { EncapStrategy, ModeStrategy, Plan, Selector, Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
@@ -28,6 +28,7 @@ import { problemsShown } from './policy/problems.ts'
 import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
+import { SeenAs } from './seen-as.ts'
 import type { Payload } from './wire/index.ts'
 
 export interface HostOptions {
@@ -72,6 +73,7 @@ export class Host implements IkeHost {
   readonly #detectors: readonly NatDetector[]
   readonly #links: HostLinks
   readonly #pools = new Map<string, Pool>()
+  readonly #seenAs: SeenAs
   #locals: readonly LocalEndpoint[] = []
   #facts: Facts = {}
   #serial = 0
@@ -84,6 +86,7 @@ export class Host implements IkeHost {
     this.crypto = crypto
     this.rng = rng
     this.timers = settings.ike
+    this.#seenAs = new SeenAs(settings, links.sasOf)
     for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
   }
 
@@ -228,6 +231,10 @@ export class Host implements IkeHost {
 
   release(peer: PeerSettings, address: Address): void {
     this.#pools.get(peer.pool ?? '')?.release(address)
+  }
+
+  seen(sa: IkeSa, child: ChildSettings, remote: readonly Selector[]): readonly Selector[] | undefined {
+    return this.#seenAs.seen(sa, child, remote)
   }
 
   dns(peer: PeerSettings): readonly Address[] {

@@ -113,11 +113,15 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
     const extended = Object.keys(peer.options).length > 0
     if (Object.keys(peer.children).length === 0 && !extended)
       fail(`${at}.children`, 'a peer needs at least one child, such as lan: { remote: [10.3.0.0/24] }')
-    for (const [childName, child] of Object.entries(peer.children))
+    for (const [childName, child] of Object.entries(peer.children)) {
+      const map = typeof child.conflicts === 'object' ? child.conflicts.map : undefined
+      if (map !== undefined && !Object.hasOwn(pools, map))
+        fail(`${at}.children.${childName}.conflicts.map`, unknownName('pool', map, Object.keys(pools)))
       for (const [i, text] of child.proposals.entries()) {
         const problem = proposalProblem(text, child.protocol)
         if (problem !== undefined) fail(`${at}.children.${childName}.proposals[${i}]`, problem)
       }
+    }
     if (peer.remote !== undefined) continue
     if (peer.start === 'connect' && !extended) fail(`${at}.start`, 'connect needs `remote`, the address to call')
     if (peer.remoteId === undefined)

@@ -71,6 +71,14 @@ const child = z.strictObject({
   rekeyBytes: octets.optional().describe('Rekey after this many octets'),
   rekeyPackets: z.number().int().positive().optional().describe('Rekey after this many packets'),
   replayWindow: z.number().int().min(32).max(65_536).default(1_024),
+  conflicts: z
+    .union([z.enum(['refuse', 'flows']), z.strictObject({ map: text })], {
+      error: 'refuse, flows or { map: POOL } is wanted',
+    })
+    .default('refuse')
+    .describe(
+      'When another peer has the same selectors: refuse; flows: tell them apart by who opened a flow; { map: POOL }: show this peer at addresses of that pool',
+    ),
   start: z.enum(['connect', 'trap']).default('connect').describe('Negotiate with the IKE SA, or when traffic comes'),
 })
 

@@ -54,6 +54,11 @@ export interface ChildSaSpec {
   /** Inner selectors, this host's side and the peer's. */
   readonly local: readonly Selector[]
   readonly remote: readonly Selector[]
+  /**
+   * SAs of other owners may have the same selectors, if these are shared too: a flow belongs to the SA it came in on. A
+   * plane that cannot keep flows apart refuses. Absent: false.
+   */
+  readonly shared?: boolean
   readonly lifetime: Lifetime
   /** Packets, ≥ 32; 0 for no protection against replay, which only manual keys go without. */
   readonly replayWindow: number

@@ -10,6 +10,7 @@ export const DROPS = [
   'dummy',
   'next-header',
   'selector',
+  'conflict',
   'inner-malformed',
   'fragment',
   'too-big',

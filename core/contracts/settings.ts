@@ -109,6 +109,11 @@ export interface ChildSettings {
   readonly rekeyOctets: number
   readonly rekeyPackets: number
   readonly replayWindow: number
+  /**
+   * What to do with a Child SA whose selectors another peer's have already: `refuse` it; `flows`: take it, and tell by the
+   * flow whose a packet is; `map`: show this side the remote addresses as others, of this pool. Absent: refuse.
+   */
+  readonly conflicts?: 'refuse' | 'flows' | { readonly map: string }
   /** What to do at start, once the IKE SA stands: negotiate with it, or on first traffic. */
   readonly start: 'connect' | 'trap'
 }

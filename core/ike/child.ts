@@ -405,6 +405,13 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
   const [mine, theirs] = initiator ? [keys.initiator, keys.responder] : [keys.responder, keys.initiator]
   const local = mode.substitutes ? seenAs(wireLocal, sa.flow.local.address) : wireLocal
   const remote = mode.substitutes ? seenAs(wireRemote, sa.flow.remote.address) : wireRemote
+  const mapped = typeof settings.conflicts === 'object' ? sa.host.seen(sa, settings, remote) : remote
+  if (mapped === undefined)
+    return {
+      code: 'POOL_EMPTY',
+      why: `no addresses are left to show ${show(remote)} as (peers.${sa.peer}.children.${settings.name}.conflicts)`,
+      notify: NotifyType.TS_UNACCEPTABLE,
+    }
   return {
     id: `${sa.peer}/${settings.name}{${sa.host.serial()}}`,
     settings,
@@ -413,7 +420,8 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
     inbound: { spi: agreed.ownSpi, ...theirs },
     outbound: { spi: agreed.peerSpi, ...mine },
     local,
-    remote,
+    remote: mapped,
+    ...(mapped !== remote && { untranslated: remote }),
     wireLocal,
     wireRemote,
     initiator,

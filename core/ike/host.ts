@@ -41,6 +41,11 @@ export interface IkeHost {
   /** Gives back what one `lease` took. */
   release(peer: PeerSettings, address: Address): void
   dns(peer: PeerSettings): readonly Address[]
+  /**
+   * How this side sees the peer's addresses where `conflicts` maps them to others; undefined when the pool has no room, or
+   * a range is no prefix.
+   */
+  seen(sa: IkeSa, child: ChildSettings, remote: readonly Selector[]): readonly Selector[] | undefined
   /** True when this is the only IKE SA between the two identities, so that INITIAL_CONTACT can be said. */
   first(sa: IkeSa): boolean
   counters(child: ChildSa): ChildCounters | undefined
@@ -65,6 +70,8 @@ export interface ChildSa {
   /** The same as it was on the wire; differs in transport mode through a NAT (RFC 7296 §2.23.1). */
   readonly wireLocal: readonly Selector[]
   readonly wireRemote: readonly Selector[]
+  /** What `remote` would be if this side did not see the peer's addresses as others (`conflicts`). */
+  readonly untranslated?: readonly Selector[]
   /** True when this host initiated the exchange that created it. */
   readonly initiator: boolean
   readonly createdAt: number

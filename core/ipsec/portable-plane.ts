@@ -23,8 +23,9 @@ import {
 } from '../wire/index.ts'
 import { InstalledSa } from './child-sa.ts'
 import { stripTrailer } from './esp.ts'
+import { FlowOwners } from './flow-owners.ts'
 import { SelectorPair } from './selector.ts'
-import { mayAcquire, Spd, type Trap } from './spd.ts'
+import { type Claimant, mayAcquire, Spd, type Trap } from './spd.ts'
 import { isAh, refusesSuite } from './transforms.ts'
 
 export interface PortablePlaneOptions {
@@ -53,6 +54,7 @@ export class PortablePlane implements DataPlane {
   /** Those whose encapsulation changes packets, so that their SPI shows only after unwrapping. */
   readonly #wrapped = new Set<InstalledSa>()
   readonly #spd = new Spd<InstalledSa>()
+  readonly #owners = new FlowOwners()
   readonly #out = newPacket()
   readonly #in = newPacket()
   readonly #info = newIpInfo()
@@ -88,7 +90,7 @@ export class PortablePlane implements DataPlane {
       return `${isAh(spec.suite) ? 'AH' : 'ESP'} cannot go as IP protocol ${spec.flow.protocol}`
     const suite =
       refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
-    return suite ?? this.#spd.conflict(new SelectorPair(spec.local, spec.remote), owner(spec))
+    return suite ?? this.#spd.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
   }
 
   /**
@@ -96,7 +98,7 @@ export class PortablePlane implements DataPlane {
    * anything else that `refuses` names
    */
   install(spec: ChildSaSpec, options: { readonly outbound: boolean }, now: number): void {
-    const conflict = this.#spd.conflict(new SelectorPair(spec.local, spec.remote), owner(spec))
+    const conflict = this.#spd.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
     if (conflict !== undefined) throw new UsageError('USAGE_POLICY_CONFLICT', `${spec.id}: ${conflict}`)
     const refusal = this.refuses(spec)
     if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
@@ -104,7 +106,7 @@ export class PortablePlane implements DataPlane {
     this.#sas.set(spec.id, sa)
     this.#bySpi.set(spec.inbound.spi, sa)
     if (spec.encap.unwrap !== undefined) this.#wrapped.add(sa)
-    this.#spd.claim(sa.selectors, owner(spec))
+    this.#spd.claim(sa.selectors, claimant(spec))
     if (options.outbound) this.#spd.add(sa.selectors, sa)
     this.#deadline = Math.min(this.#deadline, sa.deadline)
   }
@@ -130,6 +132,8 @@ export class PortablePlane implements DataPlane {
     this.#wrapped.delete(sa)
     this.#spd.remove(sa)
     this.#spd.release(sa.selectors)
+    if (sa.spec.shared && ![...this.#sas.values()].some(other => owner(other.spec) === owner(sa.spec)))
+      this.#owners.forget(owner(sa.spec))
     sa.destroy()
   }
 
@@ -178,8 +182,10 @@ export class PortablePlane implements DataPlane {
     const info = this.#info
     const malformed = readIp(packet.bytes, packet.start, packet.end, info) !== undefined
     const policy = malformed ? undefined : this.#spd.lookup(packet.bytes, info)
-    const sa = policy?.senders.at(-1)
-    if (sa !== undefined) {
+    const newest = policy?.senders.at(-1)
+    const sa = newest?.spec.shared ? this.#ownerOf(policy!.senders, packet, now) : newest
+    if (newest !== undefined && sa === undefined) this.count('conflict')
+    else if (sa !== undefined) {
       const failure = this.#send(sa, packet, now)
       if (failure !== undefined) sa.drop(failure)
       this.#checkLimits(sa, now)
@@ -187,6 +193,15 @@ export class PortablePlane implements DataPlane {
       this.count('no-sa')
       this.#acquire(policy.trap, packet, now)
     } else this.count(malformed ? 'inner-malformed' : 'no-policy')
+  }
+
+  /** Of SAs that share selectors, the one whose owner opened the flow; a new flow is nobody's unless there is one owner. */
+  #ownerOf(senders: readonly InstalledSa[], { bytes }: Packet, now: number): InstalledSa | undefined {
+    const newest = senders.at(-1)!
+    const known = this.#owners.ownerOf(bytes, this.#info, now)
+    if (known !== undefined) return senders.findLast(sa => owner(sa.spec) === known)
+    const alone = senders.every(sa => owner(sa.spec) === owner(newest.spec))
+    return alone && this.#owners.claim(bytes, this.#info, false, owner(newest.spec), now) ? newest : undefined
   }
 
   /** @param packet - already read into `#info` */
@@ -240,6 +255,7 @@ export class PortablePlane implements DataPlane {
 
     const failure = this.#decode(sa, into, flow)
     if (failure !== undefined) return failure
+    if (sa.spec.shared && !this.#owners.claim(into.bytes, this.#info, true, owner(sa.spec), now)) return 'conflict'
     sa.delivered(into.end - into.start)
     this.#outlet.deliver(into)
     return undefined
@@ -327,5 +343,11 @@ function load(into: Packet, from: Packet): boolean {
 }
 
 const owner = (spec: ChildSaSpec): string => spec.owner ?? spec.peer
+
+const claimant = (spec: ChildSaSpec): Claimant => ({
+  owner: owner(spec),
+  peer: spec.peer,
+  shared: spec.shared ?? false,
+})
 
 const hex = (spi: number): string => spi.toString(16).padStart(8, '0')

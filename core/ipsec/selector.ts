@@ -41,12 +41,35 @@ export class SelectorPair {
     )
   }
 
+  /** Whether a packet can match both. */
+  overlaps(other: SelectorPair): boolean {
+    return meet(this.#remote, other.#remote) && meet(this.#local, other.#local)
+  }
+
   matchesInbound(bytes: Uint8Array, info: IpInfo): boolean {
     return (
       some(this.#remote, bytes, info, info.sourceAt, info.sourcePort) &&
       some(this.#local, bytes, info, info.destinationAt, info.destinationPort)
     )
   }
+}
+
+const meet = (a: readonly Range[], b: readonly Range[]): boolean => a.some(x => b.some(y => rangesMeet(x, y)))
+
+function rangesMeet(a: Range, b: Range): boolean {
+  if (a.version !== b.version) return false
+  if (a.protocol !== b.protocol && a.protocol !== 0 && b.protocol !== 0) return false
+  const portsMeet = a.startPort <= b.endPort && b.startPort <= a.endPort
+  // OPAQUE ones have no port at all: they meet their like, and what has all ports
+  const opaque = (r: Range): boolean => r.startPort > r.endPort
+  const all = (r: Range): boolean => r.startPort === 0 && r.endPort === ALL_PORTS
+  if (opaque(a) || opaque(b) ? !(opaque(a) && opaque(b)) && !all(a) && !all(b) : !portsMeet) return false
+  return !before(a.end, b.start) && !before(b.end, a.start)
+}
+
+function before(a: readonly number[], b: readonly number[]): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i]! < b[i]!
+  return false
 }
 
 function some(ranges: readonly Range[], bytes: Uint8Array, info: IpInfo, addressAt: number, port: number): boolean {

@@ -53,6 +53,14 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
     child({ remote: [] }),
     'peers.moon.children.lan.remote: at least one selector is wanted, such as 10.3.0.0/24 or dynamic, found a list',
   ],
+  [
+    child({ conflicts: 'flow' }),
+    'peers.moon.children.lan.conflicts: refuse, flows or { map: POOL } is wanted, found "flow"',
+  ],
+  [
+    child({ conflicts: { map: 'seen' } }),
+    'peers.moon.children.lan.conflicts.map: no pool "seen"; no pool is configured',
+  ],
   [child({ mode: 3 }), 'peers.moon.children.lan.mode: a text is wanted, found 3'],
   [child({ replayWindow: 7 }), 'peers.moon.children.lan.replayWindow: a number of at least 32 is wanted, found 7'],
   [{ listen: { ports: { ike: 70_000 } } }, 'listen.ports.ike: a number of at most 65535 is wanted, found 70000'],

@@ -66,6 +66,7 @@ test('a full configuration becomes settings with exact types', () => {
     children: {
       lan: {
         name: 'lan',
+        conflicts: 'refuse',
         localTs: [{ range: 'dynamic', protocol: 0, startPort: 0, endPort: 65_535 }],
         remoteTs: [{ range: { address: '10.3.0.0', bits: 24 }, protocol: 6, startPort: 80, endPort: 80 }],
         proposals: ['aes128gcm16-x25519'],

@@ -227,6 +227,10 @@ export class End implements IkeHost {
   release(_peer: PeerSettings, address: Address): void {
     this.leases.delete(address)
   }
+  seen(): undefined {
+    return undefined
+  }
+
   dns(): readonly Address[] {
     return this.options.dns ?? []
   }

@@ -80,17 +80,39 @@ test('decisions remembered per flow agree with fresh ones', () => {
     }
 })
 
+const alice = { owner: 'alice', peer: 'clients', shared: false }
+const mallory = { owner: 'mallory', peer: 'clients', shared: false }
+const site = { owner: 'site', peer: 'site', shared: false }
+
+test('of one peer that stands for many, nobody gets a part of what another has', () => {
+  const spd = new Spd<string>()
+  spd.claim(nets, alice)
+  expect(spd.conflict(dns, mallory)).toContain('overlap with those of an SA of alice')
+  expect(spd.conflict(wide, mallory)).toContain('overlap with those of an SA of alice')
+  expect(spd.conflict(dns, alice)).toBeUndefined()
+  // two peers of the configuration: the narrower one decides, as it is written
+  expect(spd.conflict(dns, site)).toBeUndefined()
+  expect(spd.conflict(nets, site)).toContain('already belong to an SA of alice')
+})
+
+test('selectors that all owners share are nobody’s alone; one that does not share keeps them', () => {
+  const spd = new Spd<string>()
+  spd.claim(nets, { ...alice, shared: true })
+  expect(spd.conflict(nets, { ...mallory, shared: true })).toBeUndefined()
+  expect(spd.conflict(nets, mallory)).toContain('alice')
+  expect(spd.conflict(dns, { ...mallory, shared: true })).toContain('overlap')
+})
+
 test('selectors belong to one owner as long as it has an SA with them', () => {
   const spd = new Spd<string>()
-  spd.claim(nets, 'alice')
-  spd.claim(nets, 'alice')
-  expect(spd.conflict(nets, 'alice')).toBeUndefined()
-  expect(spd.conflict(nets, 'mallory')).toContain('alice')
-  expect(spd.conflict(dns, 'mallory')).toBeUndefined()
+  spd.claim(nets, alice)
+  spd.claim(nets, alice)
+  expect(spd.conflict(nets, alice)).toBeUndefined()
+  expect(spd.conflict(nets, mallory)).toContain('alice')
   spd.release(nets)
-  expect(spd.conflict(nets, 'mallory')).toContain('alice')
+  expect(spd.conflict(nets, mallory)).toContain('alice')
   spd.release(nets)
-  expect(spd.conflict(nets, 'mallory')).toBeUndefined()
+  expect(spd.conflict(nets, mallory)).toBeUndefined()
 })
 
 test('one acquire per second', () => {
