@@ -40,6 +40,7 @@ import {
   IKE_PORT,
   type IkeHeader,
   type IkeMessage,
+  IpProtocol,
   NON_ESP_MARKER,
   NotifyType,
   parseIke,
@@ -47,6 +48,8 @@ import {
   serializeIke,
 } from './wire/index.ts'
 import { perform } from './wishes.ts'
+
+const { UDP, ESP, AH } = IpProtocol
 
 export interface EngineOptions {
   readonly settings: Settings
@@ -171,7 +174,7 @@ export class Engine {
   /** A relay's address is a place to send from as good as a socket's. */
   #refreshLocals(): void {
     const relayed = this.services.candidates.relayed.map(
-      ({ address, port }): LocalEndpoint => ({ address, port, protocol: 17, role: 'extra' }),
+      ({ address, port }): LocalEndpoint => ({ address, port, protocol: UDP, role: 'extra' }),
     )
     this.#host.setLocals([...this.#bound, ...relayed])
   }
@@ -211,12 +214,14 @@ export class Engine {
   /** A datagram from the network. Never throws for what is in it. */
   inbound(packet: Packet, flow: Flow, now: number): void {
     this.#now = now
-    if (flow.protocol !== 17) {
+    if (flow.protocol === ESP || flow.protocol === AH) {
       if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
       return
     }
     const claimed = this.services.claim(packet, flow, now)
-    if (claimed !== 'taken') this.#udp(packet, claimed, now)
+    if (claimed === 'taken') return
+    if (claimed.protocol === UDP) this.#udp(packet, claimed, now)
+    else this.#rim.drop('unclaimed')
   }
 
   #udp(packet: Packet, flow: Flow, now: number): void {
@@ -244,6 +249,12 @@ export class Engine {
     let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline, this.#kept.deadline)
     for (const { retryAt } of this.peersByName.values()) due = Math.min(due, retryAt)
     return Math.min(due, this.services.deadline)
+  }
+
+  /** The build ends: services take leave of whom they have asked for something. */
+  stop(now: number): void {
+    this.#now = now
+    this.services.tell({ type: 'stop' }, now)
   }
 
   timeout(now: number): void {

@@ -62,6 +62,9 @@ const told = (facts: Readonly<Record<string, FactValue>>, at: string): Facts =>
 /** SPIs up to here are reserved, RFC 4303 §2.1. */
 const RESERVED_SPIS = 255
 
+/** An SPI that begins like a STUN message or ChannelData makes ESP look the same on a port that both use, RFC 7983 §7. */
+const looksLikeTurn = (firstOctet: number): boolean => firstOctet < 4 || (firstOctet >= 0x40 && firstOctet < 0x50)
+
 /** The house as IKE sees it: loaded strategies, configuration, pools, randomness. */
 export class Host implements IkeHost {
   readonly crypto: CryptoProvider
@@ -215,7 +218,7 @@ export class Host implements IkeHost {
     for (;;) {
       const octets = this.rng.bytes(4)
       const spi = new DataView(octets.buffer, octets.byteOffset).getUint32(0)
-      if (spi > RESERVED_SPIS && !this.#links.spiInUse(spi)) return spi
+      if (spi > RESERVED_SPIS && !looksLikeTurn(octets[0]!) && !this.#links.spiInUse(spi)) return spi
     }
   }
 

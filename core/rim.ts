@@ -26,17 +26,18 @@ export class Rim {
   /** Datagrams and packets that belong to nobody, by reason. */
   readonly drops: Record<string, number> = {}
   readonly outlet: EngineOutlet
-  readonly #reroute: (packet: Packet, flow: Flow) => Flow
+  readonly #reroute: (packet: Packet, flow: Flow) => Flow | 'taken'
   readonly #packet = newPacket()
 
-  /** @param reroute - wraps a packet for whoever relays it, and says which flow carries it */
-  constructor(outlet: EngineOutlet, reroute: (packet: Packet, flow: Flow) => Flow) {
+  /** @param reroute - wraps a packet for whoever relays it, and says which flow carries it; 'taken': none for now */
+  constructor(outlet: EngineOutlet, reroute: (packet: Packet, flow: Flow) => Flow | 'taken') {
     this.outlet = outlet
     this.#reroute = reroute
   }
 
   transmit(packet: Packet, flow: Flow): void {
-    this.outlet.transmit(packet, this.#reroute(packet, flow))
+    const carrying = this.#reroute(packet, flow)
+    if (carrying !== 'taken') this.outlet.transmit(packet, carrying)
   }
 
   /** An IKE message from SPIi on; the non-ESP marker goes before it where ports tell no more what it is. */

@@ -135,6 +135,7 @@ export class Runtime implements Natweave {
       await gone.promise
       cancel()
     } else gone.settle()
+    engine.stop(this.#now())
     this.#cancelTimer()
     for (const waiter of [...this.#waiters]) waiter.settle(new NatweaveError('STOPPED', 'natweave was stopped'))
     await this.#closeAll()

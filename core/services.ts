@@ -126,7 +126,7 @@ export class Services {
     return at
   }
 
-  reroute(packet: Packet, flow: Flow): Flow {
+  reroute(packet: Packet, flow: Flow): Flow | 'taken' {
     for (const service of this.#rerouting) {
       const via = service.reroute!(packet, flow)
       if (via !== undefined) return via

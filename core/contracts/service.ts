@@ -50,6 +50,8 @@ export interface ServiceContext {
 export type ServiceIn =
   /** The build runs. `locals` follows at once. */
   | { readonly type: 'start' }
+  /** The build ends: what is sent now still goes out, and no answer comes. */
+  | { readonly type: 'stop' }
   | { readonly type: 'timeout' }
   /** What is bound, now and whenever it changes. */
   | { readonly type: 'locals'; readonly locals: readonly LocalEndpoint[] }
@@ -147,16 +149,18 @@ export interface Service extends Machine<ServiceIn, ServiceOut> {
   /** IKE exchange types whose requests go to it; private ones, or those of an extension. */
   readonly exchanges?: readonly number[]
   /**
-   * Looks at a UDP datagram before IKE and ESP do; quick, and without a change of state.
+   * Looks at a datagram of UDP, or what a transport made of a TCP stream, before IKE and ESP do; quick, and without a change
+   * of state.
    * @returns 'mine' when it is to come as `datagram`; a flow when the packet was unwrapped in place (`start`, `end`) and goes
    *   on as if it had come there (what a relay brought); undefined when it is somebody else's
    */
   claims?(packet: Packet, flow: Flow): 'mine' | Flow | undefined
   /**
    * For a flow whose local end is a relayed candidate of this service: wraps the packet in place, within HEADROOM.
-   * @returns the flow of a transport that carries the result; undefined when the flow is not its own
+   * @returns the flow of a transport that carries the result; 'taken' when it goes no further now, because the relay must be
+   *   asked first: who took it sends it itself, or has dropped it; undefined when the flow is not its own
    */
-  reroute?(packet: Packet, flow: Flow): Flow | undefined
+  reroute?(packet: Packet, flow: Flow): Flow | 'taken' | undefined
 }
 
 /** What a plugin registers under SERVICE; called once per build. */

@@ -23,6 +23,7 @@ class Spy implements Service {
   readonly exchanges = [EXCHANGE]
   readonly heard: ServiceIn[] = []
   deadline = Infinity
+  reroute: NonNullable<Service['reroute']> = () => undefined
   readonly #react: (input: ServiceIn, now: number) => readonly ServiceOut[]
 
   constructor(react: (input: ServiceIn, now: number) => readonly ServiceOut[]) {
@@ -51,9 +52,14 @@ const plugin = (spy: Spy): Plugin => ({
   },
 })
 
-async function pair(alicesReaction: ConstructorParameters<typeof Spy>[0], moonsReaction = alicesReaction) {
+async function pair(
+  alicesReaction: ConstructorParameters<typeof Spy>[0],
+  moonsReaction = alicesReaction,
+  prepare: (hers: Spy) => void = () => {},
+) {
   const topology = topologies.nat1({ seed: 1, trace: false })
   const [hers, his] = [new Spy(alicesReaction), new Spy(moonsReaction)]
+  prepare(hers)
   const a = await node(topology.net, topology.alice, { peers: [toMoon()], plugins: [plugin(hers)] })
   const m = await node(topology.net, topology.moon, { peers: [clients()], plugins: [plugin(his)] })
   return { ...topology, a, m, hers, his }
@@ -130,6 +136,47 @@ describe('a service', () => {
     expect(his.of('datagram').map(i => new TextDecoder().decode(i.bytes))).toEqual(['Ping'])
     expect(his.of('datagram')[0]!.flow.remote.address).toBe('198.51.100.1')
     expect(m.natweave.status().drops).toEqual({})
+  })
+
+  test('takes what its relay cannot carry yet, and sends it itself', async () => {
+    const relayed = { address: '203.0.113.10', port: 50_000 }
+    const base = { address: '10.1.0.5', port: 4500 }
+    const moon = { address: '203.0.113.20', port: 4500 }
+    const flow: Flow = { protocol: 17, local: relayed, remote: moon }
+    const candidate = { kind: 'relayed', endpoint: relayed, base: relayed, source: 'spy', until: Infinity } as const
+    const { net, his, hers } = await pair(
+      input => {
+        if (input.type === 'start') return [{ type: 'candidate', candidate }]
+        if (input.type === 'candidates') return [{ type: 'transmit', bytes: text8('Ping'), flow }]
+        return []
+      },
+      () => [],
+      spy => {
+        let asked = false
+        spy.reroute = (packet, { local }) => {
+          if (local.port !== relayed.port) return undefined
+          expect(packet.end - packet.start).toBe(4)
+          if (asked) return { protocol: 17, local: base, remote: moon }
+          asked = true
+          return 'taken'
+        }
+      },
+    )
+    await net.advance(1_000)
+    expect(his.of('datagram')).toHaveLength(hers.of('candidates').length - 1)
+    expect(hers.of('candidates').length).toBeGreaterThan(1)
+  })
+
+  test('takes leave when the build stops, before the sockets close', async () => {
+    const remote = { address: '203.0.113.20', port: 4500 }
+    const flow: Flow = { protocol: 17, local: { address: '10.1.0.5', port: 4500 }, remote }
+    const { net, a, his } = await pair(
+      input => (input.type === 'stop' ? [{ type: 'transmit', bytes: text8('Ping'), flow }] : []),
+      () => [],
+    )
+    await a.natweave.stop()
+    await net.advance(1_000)
+    expect(his.of('datagram')).toHaveLength(1)
   })
 
   test('has names looked up and further sockets bound, and moves an IKE SA to one of them without losing a packet', async () => {
