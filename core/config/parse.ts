@@ -1,9 +1,10 @@
-import type { ChildSettings, ManualSettings, PeerSettings, Settings } from '../contracts/settings.ts'
+import type { ChildSettings, ManualSettings, PeerSettings, PpkSettings, Settings } from '../contracts/settings.ts'
 import { ConfigError } from '../errors.ts'
 import { parseProposals } from '../ike/proposal.ts'
 import { matchesWildcard } from '../wildcard.ts'
 import { explain, unknownName } from './explain.ts'
 import { resolveManual } from './manual.ts'
+import { resolvePpks } from './ppk.ts'
 import {
   type ConfigInput,
   defaultIdentity,
@@ -83,8 +84,10 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
         name,
         resolveSecret(peer.psk, sources, problem => problems.push(new ConfigError(`peers.${name}.psk`, problem))),
       )
+  const octets = (secret: SecretInput, fail: (problem: string) => void) => resolveSecret(secret, sources, fail)
+  const ppks = resolvePpks(sound.peers, octets, problems)
   if (!result.success || problems.length > 0) throw new ConfigErrors(problems)
-  return resolve(result.data, secrets, manual)
+  return resolve(result.data, { secrets, ppks, manual })
 }
 
 /** What the parts of a configuration demand of each other. */
@@ -156,14 +159,19 @@ function proposalProblem(text: string, protocol: 'esp' | 'ah'): string | undefin
   }
 }
 
-function resolve(
-  config: ParsedConfig,
-  secrets: ReadonlyMap<string, Uint8Array>,
-  manual: Readonly<Record<string, ManualSettings>>,
-): Config {
+/** What took more than a look at the value. */
+interface Resolved {
+  readonly secrets: ReadonlyMap<string, Uint8Array>
+  readonly ppks: ReadonlyMap<string, PpkSettings>
+  readonly manual: Readonly<Record<string, ManualSettings>>
+}
+
+function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Config {
   const { peers, pools, policy, ike, guard } = config
   const settings: Settings = {
-    peers: Object.fromEntries(Object.keys(peers).map(name => [name, resolvePeer(name, config, secrets.get(name)!)])),
+    peers: Object.fromEntries(
+      Object.keys(peers).map(name => [name, resolvePeer(name, config, secrets.get(name)!, ppks.get(name))]),
+    ),
     pools: Object.fromEntries(
       Object.entries(pools).map(([name, { addresses, dns }]) => [name, { name, prefix: addresses, dns }]),
     ),
@@ -199,7 +207,7 @@ function resolve(
     device: config.device,
     log: config.log,
     inlineSecrets: [
-      ...Object.values(peers).map(({ psk }) => psk),
+      ...Object.values(peers).flatMap(({ psk, ppk }) => [psk, ...Object.values(ppk?.keys ?? {})]),
       ...Object.values(config.manual).flatMap(sa => [sa.in, sa.out].flatMap(d => [d.encryption, d.integrity])),
     ].some(secret => secret !== undefined && inline(secret)),
   }
@@ -207,7 +215,12 @@ function resolve(
 
 const inline = (secret: SecretInput): boolean => typeof secret === 'string' || 'hex' in secret || 'base64' in secret
 
-function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Array): PeerSettings {
+function resolvePeer(
+  name: string,
+  { peers, local }: ParsedConfig,
+  psk: Uint8Array,
+  ppk: PpkSettings | undefined,
+): PeerSettings {
   const peer = peers[name]!
   const children = Object.entries(peer.children).map(([child, value]) => [child, resolveChild(child, value)] as const)
   return {
@@ -217,6 +230,7 @@ function resolvePeer(name: string, { peers, local }: ParsedConfig, psk: Uint8Arr
     localId: peer.localId ?? local.id ?? defaultIdentity(),
     remoteId: peer.remoteId ?? { type: 'any' },
     psk,
+    ...(ppk !== undefined && { ppk }),
     proposals: peer.proposals,
     children: Object.fromEntries(children),
     requestAddresses: peer.addresses.map(family => (family === 'ipv4' ? 4 : 6)),

@@ -89,6 +89,13 @@ const peer = z.strictObject({
   localId: word(text, ownIdentity).optional(),
   remoteId: word(text, identityPattern).optional().describe('Who the peer must prove to be; * in it matches anything'),
   psk: secret,
+  ppk: z
+    .strictObject({
+      keys: z.record(text, secret).describe('Secret by PPK id; the first is used when this host calls'),
+      required: z.boolean().default(true).describe('No connection without one of them'),
+    })
+    .optional()
+    .describe('Post-quantum preshared keys, RFC 8784, mixed into the session keys'),
   proposals: z.array(ikeProposal).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
   children: z.record(name, child).default({}),
   addresses: z

@@ -46,6 +46,17 @@ export interface IkeSettings {
 /** What every IPv6 path carries. */
 export const DEFAULT_FRAGMENT_SIZE = 1_280
 
+/**
+ * Post-quantum preshared keys, RFC 8784. The first is used when this host initiates; a responder takes whichever of them
+ * the peer names.
+ */
+export interface PpkSettings {
+  /** Without one of them there is no connection; else either end may go without. */
+  readonly required: boolean
+  /** `id` as text, PPK_ID_FIXED on the wire. */
+  readonly keys: readonly { readonly id: string; readonly secret: Uint8Array }[]
+}
+
 /** An identity, RFC 7296 §3.5, as type and text (`fqdn` moon.example, `ipv4` 192.0.2.1, `keyid` hex …). */
 export interface Identity {
   readonly type: 'fqdn' | 'rfc822' | 'ipv4' | 'ipv6' | 'keyid'
@@ -64,6 +75,7 @@ export interface PeerSettings {
   readonly localId: Identity
   readonly remoteId: IdentityPattern
   readonly psk: Uint8Array
+  readonly ppk?: PpkSettings
   /** Proposals in keyword notation, already validated; empty for the defaults. */
   readonly proposals: readonly string[]
   readonly children: Readonly<Record<string, ChildSettings>>

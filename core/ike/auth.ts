@@ -33,6 +33,7 @@ import { pskAuth, signedOctets } from './keys.ts'
 import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
+import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
 import { parseProposals } from './proposal.ts'
 import { suiteFits } from './selection.ts'
 
@@ -75,14 +76,17 @@ export class AuthExchange implements Exchange {
     this.#intent = child === undefined ? undefined : intend(sa, child)
     const exact =
       settings.remoteId.type !== 'any' && !settings.remoteId.value.includes('*') ? settings.remoteId : undefined
+    const prove = () => authData(sa, settings.psk, 'own', this.#octets, id)
+    const ppk = offerPpk(sa, prove)
     return [
       { type: 'IDi', ...id },
       ...(sa.host.first(sa) ? [notify(NotifyType.INITIAL_CONTACT)] : []),
       ...(exact === undefined ? [] : [{ type: 'IDr', ...toIdentification(exact) } as const]),
-      { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: authData(sa, settings.psk, 'own', this.#octets, id) },
+      { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: prove() },
       ...(this.#intent === undefined ? [] : requestConfiguration(settings)),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
+      ...ppk,
     ]
   }
 
@@ -91,13 +95,15 @@ export class AuthExchange implements Exchange {
     const { payloads } = message
     const id = payloadOf(payloads, 'IDr')
     const auth = payloadOf(payloads, 'AUTH')
-    if (id === undefined || auth === undefined) throw authRefusal(findError(payloads)?.notify, settings)
+    if (id === undefined || auth === undefined) throw authRefusal(sa, findError(payloads)?.notify)
     const failed = (why: string): never => this.#reject(sa, why, now)
     const identity = fromIdentification(id)
     if (identity === undefined || fit(identity, settings.remoteId) === 0)
       return failed(
         `the peer says it is ${showIdentity(identity)}, expected ${showIdentity(settings.remoteId)} (peers.${settings.name}.remoteId)`,
       )
+    const withoutPpk = acceptPpk(sa, payloads)
+    if (withoutPpk !== undefined) return failed(withoutPpk)
     if (auth.method !== AuthMethod.SHARED_KEY_MIC)
       return failed(`the peer authenticates with method ${auth.method}, not with a pre-shared key`)
     if (!equalBytes(auth.data, authData(sa, settings.psk, 'peer', this.#octets, id)))
@@ -134,12 +140,14 @@ export class AuthExchange implements Exchange {
   }
 }
 
-function authRefusal(type: number | undefined, { name }: PeerSettings): PeerError {
+function authRefusal(sa: IkeSa, type: number | undefined): PeerError {
+  const { name } = sa.settings!
+  const ppk = sa.channel?.plain === undefined ? '' : ', .ppk'
   switch (type) {
     case NotifyType.AUTHENTICATION_FAILED:
       return new PeerError(
         'PEER_AUTH_FAILED',
-        `the peer rejects us: check the pre-shared key and the identities on both sides (peers.${name}.psk, .localId, .remoteId)`,
+        `the peer rejects us: check the pre-shared key and the identities on both sides (peers.${name}.psk, .localId, .remoteId${ppk})`,
         type,
       )
     case NotifyType.NO_PROPOSAL_CHOSEN:
@@ -159,11 +167,10 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   const octets = sa.initOctets
   const idi = payloadOf(payloads, 'IDi')
   const idr = payloadOf(payloads, 'IDr')
-  const auth = payloadOf(payloads, 'AUTH')
   if (octets === undefined || idi === undefined)
     throw new PeerError('PEER_SYNTAX', 'an IKE_AUTH request without IDi', NotifyType.INVALID_SYNTAX)
   const identity = fromIdentification(idi)
-  const settings = authenticate(sa, identity, idi, idr, auth, octets)
+  const settings = authenticate(sa, identity, idi, idr, payloads, octets)
   sa.settings = settings
   sa.remoteId = identity
   choosePlan(sa)
@@ -172,7 +179,9 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   const answer: Payload[] = [
     { type: 'IDr', ...id },
     { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: authData(sa, settings.psk, 'own', octets, id) },
+    ...confirmPpk(sa, payloads),
   ]
+  settlePpk(sa)
   sa.initOctets = undefined
   sa.establish(findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined, now)
   return [...answer, ...firstChild(sa, identity!, payloads, now), ...mobike]
@@ -202,7 +211,7 @@ function authenticate(
   identity: Identity | undefined,
   idi: Identification,
   idr: Identification | undefined,
-  auth: { readonly method: number; readonly data: Uint8Array } | undefined,
+  payloads: readonly Payload[],
   octets: InitOctets,
 ): PeerSettings {
   const wanted = idr === undefined ? undefined : fromIdentification(idr)
@@ -211,12 +220,19 @@ function authenticate(
   const failed = (why: string): never => {
     throw new PeerError('PEER_AUTH_FAILED', why, NotifyType.AUTHENTICATION_FAILED)
   }
-  if (auth?.method !== AuthMethod.SHARED_KEY_MIC)
+  if (payloadOf(payloads, 'AUTH')?.method !== AuthMethod.SHARED_KEY_MIC)
     return failed(`${showIdentity(identity)} does not use a pre-shared key`)
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
   const signed = [octets.peer, ...(octets.variants ?? [])].map(peer => ({ ...octets, peer }))
-  const settings = candidates.find(c => signed.some(o => equalBytes(auth.data, authData(sa, c.psk, 'peer', o, id))))
-  if (settings === undefined) return failed(`the pre-shared key of ${showIdentity(identity)} does not verify`)
+  const reasons: string[] = []
+  const settings = candidates.find(candidate => {
+    const chosen = choosePpk(sa, candidate, payloads)
+    const data = typeof chosen === 'string' ? undefined : payloadOf(chosen, 'AUTH')!.data
+    const fits = data !== undefined && signed.some(o => equalBytes(data, authData(sa, candidate.psk, 'peer', o, id)))
+    if (!fits) reasons.push(typeof chosen === 'string' ? chosen : 'the pre-shared key does not verify')
+    return fits
+  })
+  if (settings === undefined) return failed(`${showIdentity(identity)}: ${reasons.join('; ')}`)
   if (!suiteFits(sa.channel!.suite, parseProposals(settings.proposals, 'ike')))
     throw new PeerError(
       'PEER_NO_PROPOSAL',

@@ -1,6 +1,7 @@
+import { wipe } from './equal.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { reportIkeKeys } from './keylog.ts'
-import { deriveIkeKeys, type IkeKeys, skeyseed } from './keys.ts'
+import { deriveIkeKeys, type IkeKeys, skeyseed, wipeIkeKeys } from './keys.ts'
 import { Protector } from './protect.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -8,6 +9,8 @@ import type { IkeSuite } from './suite.ts'
 export interface Channel {
   readonly suite: IkeSuite
   readonly keys: IkeKeys
+  /** In IKE_AUTH, while a PPK is in `keys`: what they are without it. */
+  readonly plain?: Pick<IkeKeys, 'd' | 'pi' | 'pr'>
   readonly outbound: Protector
   readonly inbound: Protector
   readonly ni: Uint8Array
@@ -30,6 +33,14 @@ export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: 
   seed.fill(0)
   shared.fill(0)
   setChannel(sa, suite, keys, ni, nr)
+}
+
+/** Wipes all keys; the channel is dead afterwards. */
+export function destroyChannel({ inbound, outbound, keys, plain }: Channel): void {
+  inbound.destroy()
+  outbound.destroy()
+  wipeIkeKeys(keys)
+  if (plain !== undefined) wipe(plain.d, plain.pi, plain.pr)
 }
 
 export function setChannel(sa: IkeSa, suite: IkeSuite, keys: IkeKeys, ni: Uint8Array, nr: Uint8Array): void {

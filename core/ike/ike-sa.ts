@@ -17,12 +17,11 @@ import {
   serializePayloads,
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
-import type { Channel, InitOctets } from './channel.ts'
+import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
 import { DatagramSize } from './datagram-size.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
 import { Keepalive } from './keepalive.ts'
-import { wipeIkeKeys } from './keys.ts'
 import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
 import { ProtectedMessage } from './protected-message.ts'
@@ -74,6 +73,8 @@ export class IkeSa implements IkeSaView {
   /** Shared with the SAs that replace this one. */
   mobility = new Mobility()
   size: DatagramSize
+  /** Both ends have said USE_PPK, RFC 8784. */
+  ppkAgreed = false
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
   assigned: readonly Address[] = []
   virtual: readonly Address[] = []
@@ -461,9 +462,7 @@ export class IkeSa implements IkeSaView {
   #forget(): void {
     this.#lingerUntil = Infinity
     if (this.channel !== undefined) {
-      this.channel.inbound.destroy()
-      this.channel.outbound.destroy()
-      wipeIkeKeys(this.channel.keys)
+      destroyChannel(this.channel)
       this.channel = undefined
     }
     this.effect({ type: 'forgotten' })

@@ -21,6 +21,7 @@ import type { IkeSa } from './ike-sa.ts'
 import { floated } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
+import { agreePpk, usePpk } from './ppk.ts'
 import { keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
 import { checkIkeChoice } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
@@ -87,6 +88,7 @@ export class Init {
       { type: 'KE', group: this.#group, data: this.#keyExchange!.publicValue },
       { type: 'Nonce', data: this.#nonce },
       ...offerFragmentation(sa.host.timers),
+      ...usePpk([sa.settings!]),
       ...this.#extras,
     ]
     this.#message = serializeIke(
@@ -124,6 +126,8 @@ export class Init {
       return sa.drop('init-incomplete')
     const check = checkIkeChoice(answer.proposals, this.#proposals)
     if (!check.ok || ke.group !== this.#group || check.suite.ke !== this.#group) return sa.drop('init-proposal')
+    const refusal = agreePpk(sa, payloads)
+    if (refusal !== undefined) return this.#refused(refusal, now)
     this.#agree(raw, message, flow, check.suite, ke, nonce.data, now)
   }
 

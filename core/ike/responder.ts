@@ -19,6 +19,7 @@ import type { Behaviour } from './exchange.ts'
 import type { IkeHost } from './host.ts'
 import { IkeSa } from './ike-sa.ts'
 import { findNotify, notify } from './notify.ts'
+import { usePpk } from './ppk.ts'
 import { type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
 import { freshSpi } from './rekey-ike.ts'
 import { ikeSuite, selectProposal } from './selection.ts'
@@ -152,6 +153,11 @@ export class Responder {
       return { ...refusal, why: error.message }
     }
     if (agreeFragmentation(sa, message.payloads)) payloads.push(...offerFragmentation(this.#host.timers))
+    if (findNotify(message.payloads, NotifyType.USE_PPK) !== undefined) {
+      const answer = usePpk(this.#host.peers())
+      sa.ppkAgreed = answer.length > 0
+      payloads.push(...answer)
+    }
     for (const task of sa.tasks)
       task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
     const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)

@@ -136,6 +136,7 @@ function swanctlConf(config: TunnelConfig): string {
     version = 2
     ${initiator ? `remote_addrs = ${config.gateway}\n    vips = 0.0.0.0` : `local_addrs = ${config.gateway}\n    pools = rw`}
     proposals = ${config.ike}
+    ${config.ppk === undefined ? '' : `ppk_id = ${config.ppk.id}\n    ppk_required = ${config.ppk.required ? 'yes' : 'no'}`}
     encap = ${config.forceEncapsulation ? 'yes' : 'no'}
     # With MOBIKE, charon would follow a new NAT mapping only if a liveness check had gone through the old one.
     mobike = ${config.mobike ? 'yes' : 'no'}
@@ -160,6 +161,7 @@ pools {
 }
 secrets {
   ike { secret = "${PSK}" }
+  ${config.ppk === undefined ? '' : `ppk { id = ${config.ppk.id}\n    secret = "${config.ppk.secret}" }`}
 }
 `
 }

@@ -59,6 +59,12 @@ export class NatweaveProcess implements Party {
     )
   }
 
+  /** A fact about the tunnel, as `status` shows it. */
+  async fact(name: string): Promise<unknown> {
+    const status = JSON.parse(await this.#command('status', '--json')) as Status
+    return status.peers[0]?.facts[name]?.value
+  }
+
   async rekeyIke(): Promise<void> {
     await this.#command('rekey', 'tunnel')
   }
@@ -144,6 +150,9 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         localId: mine,
         remoteId: theirs,
         psk: PSK,
+        ...(config.ppk !== undefined && {
+          ppk: { keys: { [config.ppk.id]: config.ppk.secret }, required: config.ppk.required },
+        }),
         proposals: [config.ike],
         encapsulation: config.forceEncapsulation ? 'force' : 'auto',
         mobike: config.mobike,

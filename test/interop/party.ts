@@ -17,6 +17,8 @@ export interface TunnelConfig {
   readonly forceEncapsulation: boolean
   /** Octets of the largest IP datagram with IKE in it; undefined: each end's default. */
   readonly fragmentSize?: number
+  /** Post-quantum preshared key (RFC 8784) of this end; undefined: none. */
+  readonly ppk?: Ppk
   /** MOBIKE, RFC 4555. */
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */
@@ -52,6 +54,12 @@ export interface SaView {
   readonly packetsIn: number
   readonly packetsOut: number
   readonly virtualAddress: string | undefined
+}
+
+export interface Ppk {
+  readonly id: string
+  readonly secret: string
+  readonly required: boolean
 }
 
 /** One line of a key log, see KEYLOG.md: algorithms by the names of Wireshark's tables, everything else hex. */

@@ -7,6 +7,7 @@ import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
 import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
+import { cases as quantum } from './cases/quantum.ts'
 import { cases as traffic } from './cases/traffic.ts'
 import { defaultPrefix, Lab } from './lab.ts'
 import { natweaveExists } from './natweave.ts'
@@ -26,7 +27,16 @@ Exit status: 0 all passed, 1 some failed, 2 could not run. LAB_PREFIX names the 
 (\${TMPDIR:-/var/tmp}/PREFIX); files of failed cases are kept beside it, in PREFIX-failed.
 `
 
-const all: readonly Case[] = [...traffic, ...lifecycle, ...mobike, ...modes, ...fragmentation, ...control, ...plugins]
+const all: readonly Case[] = [
+  ...traffic,
+  ...lifecycle,
+  ...mobike,
+  ...modes,
+  ...fragmentation,
+  ...quantum,
+  ...control,
+  ...plugins,
+]
 
 interface Outcome {
   readonly case: string

@@ -3,7 +3,7 @@ import { inspect, type Outside, type Seen } from './capture.ts'
 import { Charon } from './charon.ts'
 import { ADDRESS, type Host, type Lab, type NatType } from './lab.ts'
 import { NatweaveProcess } from './natweave.ts'
-import type { ChildMode, Party, Product, SaView, TunnelConfig } from './party.ts'
+import type { ChildMode, Party, Ppk, Product, SaView, TunnelConfig } from './party.ts'
 import { until } from './process.ts'
 import type { End } from './traffic.ts'
 import { type Decoded, decode, expectUnderstood } from './tshark.ts'
@@ -35,6 +35,8 @@ export interface TunnelOptions {
   readonly vendorId?: boolean
   /** Octets of the largest IP datagram with IKE in it. */
   readonly fragmentSize?: Readonly<Record<Product, number>>
+  /** Post-quantum preshared keys, by end. */
+  readonly ppk?: Readonly<Partial<Record<TunnelConfig['role'], Ppk>>>
   /** The NAT drops fragments of IP packets. */
   readonly dropFragments?: boolean
 }
@@ -109,6 +111,7 @@ export class Tunnel {
         ...config,
         role,
         raw,
+        ...(options.ppk?.[role] !== undefined && { ppk: options.ppk[role] }),
         ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
         mode: (role === 'responder' ? options.responderMode : undefined) ?? options.mode ?? 'tunnel',
         forceEncapsulation: (options.nat === undefined || options.mobike === true) && !raw,

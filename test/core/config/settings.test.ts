@@ -160,6 +160,33 @@ describe('secrets', () => {
     test(name, () => expect(pskOf(given)).toEqual({ psk, inlineSecrets }))
 })
 
+describe('post-quantum preshared keys', () => {
+  const parse = (ppk: unknown) =>
+    parseConfig({ peers: { moon: { remote: 'gw', psk: { env: 'MOON_PSK' }, ppk, children } } }, sources)
+
+  test('in order, required unless told otherwise', () => {
+    const { settings, inlineSecrets } = parse({ keys: { office: { file: 'moon.psk' }, home: { env: 'MOON_PSK' } } })
+    const { required, keys } = settings.peers.moon!.ppk!
+    expect(required).toBe(true)
+    expect(keys.map(({ id, secret }) => [id, text(secret)])).toEqual([
+      ['office', 'from file'],
+      ['home', 'from env'],
+    ])
+    expect(inlineSecrets).toBe(false)
+    expect(parse({ keys: { office: 'plain' }, required: false }).inlineSecrets).toBe(true)
+    expect(parse(undefined).settings.peers.moon!.ppk).toBeUndefined()
+  })
+
+  test.each([
+    [{ keys: {} }, /^peers\.moon\.ppk\.keys: at least one key/],
+    [{ keys: { office: { env: 'NOWHERE' } } }, /^peers\.moon\.ppk\.keys\.office: .*NOWHERE is not set/],
+    [{ required: true }, /^peers\.moon\.ppk\.keys/],
+    [{ keys: { office: 'x' }, optional: true }, /optional: unknown key; allowed: keys, required/],
+  ])('wrong: %j', (ppk, why) => {
+    expect(() => parse(ppk)).toThrow(why)
+  })
+})
+
 describe('identities, as strongSwan reads them', () => {
   for (const [given, type, value] of [
     ['moon.example.org', 'fqdn', 'moon.example.org'],

@@ -1,0 +1,77 @@
+import type { Case } from '../case.ts'
+import { Charon } from '../charon.ts'
+import type { Lab } from '../lab.ts'
+import { NatweaveProcess } from '../natweave.ts'
+import type { Party, Ppk, Product } from '../party.ts'
+import { ping } from '../traffic.ts'
+import { Tunnel, type TunnelOptions } from '../tunnel.ts'
+
+/** Post-quantum preshared keys, RFC 8784: both ends say that they are in use, and traffic shows that they are the same. */
+
+const REQUIRED: Ppk = { id: 'lab-ppk', secret: 'thirty-two octets of a lab secret', required: true }
+const OPTIONAL: Ppk = { ...REQUIRED, required: false }
+
+type Ends = NonNullable<TunnelOptions['ppk']>
+
+/** The id of the PPK that this end says is in its keys. */
+async function inUse(party: Party): Promise<string | undefined> {
+  if (party instanceof NatweaveProcess) return (await party.fact('ppk')) as string | undefined
+  return party instanceof Charon ? /using PPK for PPK_ID '(.*)'/.exec(party.log())?.[1] : undefined
+}
+
+async function ppk(lab: Lab, options: TunnelOptions, used: boolean): Promise<readonly string[]> {
+  const tunnel = await Tunnel.up(lab, options)
+  const inner = await tunnel.inner()
+  const there = await ping(lab, 'alice', tunnel.mars.address)
+  const back = await ping(lab, 'mars', inner.address)
+  const wanted = used ? REQUIRED.id : undefined
+  const ids = await Promise.all([tunnel.alice, tunnel.moon].map(inUse))
+  if (ids.some(id => id !== wanted)) throw new Error(`PPK in use: ${ids.join(' and ')}, wanted ${wanted}`)
+  return [`PPK ${wanted ?? 'not used'} on both ends`, `ping ${there} ${back}`, ...(await tunnel.expectProtected())]
+}
+
+/** The ends do not agree: no tunnel. */
+async function refused(lab: Lab, options: TunnelOptions): Promise<readonly string[]> {
+  const tunnel = await Tunnel.prepare(lab, options)
+  const connected = await tunnel.alice.connect().then(
+    () => true,
+    () => false,
+  )
+  if (connected) throw new Error('alice has connected')
+  return tunnel.expectNothing()
+}
+
+const row = (
+  what: string,
+  initiator: Product,
+  responder: Product,
+  ends: Ends,
+  outcome: 'used' | 'not used' | 'refused',
+): Case => ({
+  name: `PPK nat1 ${initiator}→${responder} ${what}: ${outcome}`,
+  needs: 'natweave',
+  run: lab => {
+    const options = { initiator, responder, nat: 'port-restricted', ppk: ends } as const
+    return outcome === 'refused' ? refused(lab, options) : ppk(lab, options, outcome === 'used')
+  },
+})
+
+const PAIRS: readonly (readonly [Product, Product])[] = [
+  ['natweave', 'strongSwan'],
+  ['strongSwan', 'natweave'],
+]
+
+export const cases: readonly Case[] = PAIRS.flatMap(([initiator, responder]) => [
+  row('required', initiator, responder, { initiator: REQUIRED, responder: REQUIRED }, 'used'),
+  row('optional', initiator, responder, { initiator: OPTIONAL, responder: OPTIONAL }, 'used'),
+  row('optional and none', initiator, responder, { initiator: OPTIONAL }, 'not used'),
+  row('required and none', initiator, responder, { initiator: REQUIRED }, 'refused'),
+  row('none and required', initiator, responder, { responder: REQUIRED }, 'refused'),
+  row(
+    'another secret',
+    initiator,
+    responder,
+    { initiator: REQUIRED, responder: { ...REQUIRED, secret: 'something else' } },
+    'refused',
+  ),
+])
