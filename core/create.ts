@@ -4,6 +4,7 @@ import type { Clock, Rng } from './contracts/machine.ts'
 import type { Natweave } from './contracts/natweave.ts'
 import {
   CLOCK,
+  CREDENTIALS,
   CRYPTO,
   DATA_PLANE,
   DEVICE,
@@ -17,6 +18,7 @@ import {
   TRANSPORT,
 } from './contracts/plugin.ts'
 import type { Settings } from './contracts/settings.ts'
+import { resolveCredentials } from './credentials.ts'
 import { Engine } from './engine.ts'
 import { UsageError } from './errors.ts'
 import { combineProviders } from './ike/suite.ts'
@@ -62,6 +64,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
   const strategies = [direct, none, new Tunnel(), new TransportMode(), ...resolveAll(container, STRATEGY)]
   checkRules(settings.policy.rules, strategies)
   const store = resolveLast(container, SA_STORE)
+  const time = resolveLast(container, CLOCK)!
   const engine = new Engine({
     settings,
     strategies,
@@ -70,6 +73,8 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     planes: resolveAll(container, DATA_PLANE),
     crypto: combineProviders(resolveAll(container, CRYPTO)),
     rng: resolveLast(container, RNG)!,
+    credentials: resolveCredentials(settings, resolveAll(container, CREDENTIALS)),
+    wall: now => time.wall() + now - time.now(),
     mtu,
     outlet: {
       transmit: (packet, flow) => runtime.transmit(packet, flow),
@@ -85,7 +90,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     transports,
     device,
     store,
-    clock: resolveLast(container, CLOCK)!,
+    clock: time,
     log,
     host,
     mtu,

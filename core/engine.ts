@@ -1,19 +1,15 @@
 import { Children } from './children.ts'
-import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
 import type { Fact, Facts } from './contracts/facts.ts'
-import type { Rng } from './contracts/machine.ts'
-import type { NatDetector } from './contracts/nat-detector.ts'
 import type { PlanReport } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
 import type { ServiceFactory } from './contracts/service.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
 import { DEFAULT_GUARD } from './contracts/settings.ts'
-import type { Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError, WireError } from './errors.ts'
-import { Host } from './host.ts'
+import { Host, type HostOptions } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
 import type { ChildSa } from './ike/host.ts'
 import { IkeSa } from './ike/ike-sa.ts'
@@ -51,15 +47,10 @@ import { perform } from './wishes.ts'
 
 const { UDP, ESP, AH } = IpProtocol
 
-export interface EngineOptions {
-  readonly settings: Settings
-  readonly strategies: readonly Strategy[]
-  readonly detectors: readonly NatDetector[]
+export interface EngineOptions extends HostOptions {
   readonly services: readonly ServiceFactory[]
   /** Asked in order before the portable plane. */
   readonly planes: readonly DataPlane[]
-  readonly crypto: CryptoProvider
-  readonly rng: Rng
   readonly outlet: EngineOutlet
   /** Octets of the largest inner packet. */
   readonly mtu: number

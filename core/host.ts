@@ -17,6 +17,7 @@ import type {
 import type { EncapStrategy, ModeStrategy, Plan, Selector, Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
+import type { PeerCredentials } from './ike/credentials.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
@@ -37,6 +38,10 @@ export interface HostOptions {
   readonly detectors: readonly NatDetector[]
   readonly crypto: CryptoProvider
   readonly rng: Rng
+  /** Keys and trust by the peer's name, where its `auth` needs them. */
+  readonly credentials: ReadonlyMap<string, PeerCredentials>
+  /** Wall clock of a monotonic moment, ms since 1970. */
+  readonly wall: (now: number) => number
 }
 
 /** What only the engine knows of its SAs. */
@@ -71,17 +76,20 @@ export class Host implements IkeHost {
   readonly rng: Rng
   readonly timers: IkeSettings
   readonly reassembly = new ReassemblyBudget()
+  readonly wall: (now: number) => number
   readonly #settings: Settings
   readonly #strategies: readonly Strategy[]
   readonly #detectors: readonly NatDetector[]
   readonly #links: HostLinks
+  readonly #credentials: ReadonlyMap<string, PeerCredentials>
   readonly #pools = new Map<string, Pool>()
   readonly #seenAs: SeenAs
   #locals: readonly LocalEndpoint[] = []
   #facts: Facts = {}
   #serial = 0
 
-  constructor({ settings, strategies, detectors, crypto, rng }: HostOptions, links: HostLinks) {
+  constructor(options: HostOptions, links: HostLinks) {
+    const { settings, strategies, detectors, crypto, rng, credentials, wall } = options
     this.#settings = settings
     this.#strategies = strategies
     this.#detectors = detectors
@@ -89,6 +97,8 @@ export class Host implements IkeHost {
     this.crypto = crypto
     this.rng = rng
     this.timers = settings.ike
+    this.wall = wall
+    this.#credentials = credentials
     this.#seenAs = new SeenAs(settings, links.sasOf)
     for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
   }
@@ -107,6 +117,10 @@ export class Host implements IkeHost {
 
   peers(): readonly PeerSettings[] {
     return Object.values(this.#settings.peers)
+  }
+
+  credentials(peer: PeerSettings): PeerCredentials {
+    return this.#credentials.get(peer.name) ?? {}
   }
 
   extension(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | undefined {

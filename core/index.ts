@@ -1,4 +1,5 @@
 /** natweave: the public door. Contracts for plugins, `createNatweave`, errors. */
+export * from './contracts/credentials.ts'
 export * from './contracts/crypto.ts'
 export * from './contracts/data-plane.ts'
 export * from './contracts/device.ts'

@@ -6,6 +6,7 @@ import { nodeCrypto } from './node-crypto/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
 import { type UdpOptions, udp } from './udp/index.ts'
 import { udpEncap } from './udp-encap/index.ts'
+import { x509 } from './x509/index.ts'
 
 export interface DefaultsOptions {
   readonly udp?: UdpOptions
@@ -15,7 +16,7 @@ export interface DefaultsOptions {
 
 /**
  * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, UDP encapsulation and BEET mode.
+ * state in memory, UDP encapsulation, BEET mode, certificates.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
@@ -27,6 +28,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   memory(),
   udpEncap(),
   beet(),
+  x509(),
 ]
 
-export { beet, memory, noble, nodeCrypto, tun, udp, udpEncap }
+export { beet, memory, noble, nodeCrypto, tun, udp, udpEncap, x509 }

@@ -20,12 +20,13 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
+  x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
 /** The same set as `defaults()` of natweave/plugins, by name, so that only what is used is loaded. */
-export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet']
+export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509']
 
 /** @throws ConfigError naming the plugin and its place */
 export async function build(config: Loaded, log: Log): Promise<Natweave> {

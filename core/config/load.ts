@@ -41,10 +41,10 @@ export interface LoadOptions {
 export async function loadConfig({ file, cwd = process.cwd(), env = process.env }: LoadOptions = {}): Promise<Loaded> {
   const found = await find(file, cwd)
   const base = dirname(found.filepath)
-  const readFile = (name: string): Uint8Array => {
+  const readFile = (name: string, kind?: 'public'): Uint8Array => {
     const path = isAbsolute(name) ? name : resolve(base, name)
     try {
-      const problem = exposure(path)
+      const problem = kind === 'public' ? undefined : exposure(path)
       if (problem !== undefined) throw new ConfigError('', `${path} ${problem}`)
       return readFileSync(path)
     } catch (error) {

@@ -2,12 +2,14 @@ import type { ChildSettings, ManualSettings, PeerSettings, PpkSettings, Settings
 import { ConfigError } from '../errors.ts'
 import { parseProposals } from '../ike/proposal.ts'
 import { matchesWildcard } from '../wildcard.ts'
+import { resolveAuth } from './auth.ts'
 import { explain, unknownName } from './explain.ts'
 import { resolveManual } from './manual.ts'
 import { resolvePpks } from './ppk.ts'
 import {
   type ConfigInput,
   defaultIdentity,
+  type KeyInput,
   type ParsedConfig,
   type SecretInput,
   type SoundParts,
@@ -19,8 +21,8 @@ import {
 /** Where secrets come from; injected, so that parsing itself touches nothing. */
 export interface SecretSources {
   readonly env: Readonly<Record<string, string | undefined>>
-  /** @throws Error when it cannot be read or is readable for others */
-  readonly readFile: (path: string) => Uint8Array
+  /** @throws Error when it cannot be read or, unless it is `public`, is readable for others */
+  readonly readFile: (path: string, kind?: 'public') => Uint8Array
 }
 
 export interface PluginReference {
@@ -77,18 +79,29 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
     })
     if (settings !== undefined) manual[name] = settings
   }
-  const secrets = new Map<string, Uint8Array>()
-  for (const [name, peer] of Object.entries(soundSecrets.parse(given).peers))
-    if (peer !== undefined)
-      secrets.set(
-        name,
-        resolveSecret(peer.psk, sources, problem => problems.push(new ConfigError(`peers.${name}.psk`, problem))),
-      )
+  const secrets = new Map<string, Proofs>()
   const octets = (secret: SecretInput, fail: (problem: string) => void) => resolveSecret(secret, sources, fail)
   const ppks = resolvePpks(sound.peers, octets, problems)
+  for (const [name, { psk } = { psk: undefined }] of Object.entries(soundSecrets.parse(given).peers)) {
+    const fail = (key: string, problem: string) => problems.push(new ConfigError(`peers.${name}.${key}`, problem))
+    const shared = psk === undefined ? undefined : octets(psk, problem => fail('psk', problem))
+    const peer = sound.peers[name]
+    const auth =
+      peer === undefined
+        ? undefined
+        : resolveAuth(peer, sound, {
+            octets: (secret, at) => octets(secret, problem => fail(at, problem)),
+            readFile: sources.readFile,
+            fail,
+          })
+    secrets.set(name, { ...(shared !== undefined && { psk: shared }), ...(auth !== undefined && { auth }) })
+  }
   if (!result.success || problems.length > 0) throw new ConfigErrors(problems)
   return resolve(result.data, { secrets, ppks, manual })
 }
+
+/** By what a peer and this host prove to be themselves. */
+type Proofs = Pick<PeerSettings, 'psk' | 'auth'>
 
 /** What the parts of a configuration demand of each other. */
 function references({ local, peers, pools, policy }: SoundParts): ConfigError[] {
@@ -129,8 +142,8 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
     if (peer.start === 'connect' && !extended) fail(`${at}.start`, 'connect needs `remote`, the address to call')
     if (peer.remoteId === undefined)
       fail(`${at}.remoteId`, 'a peer without `remote` is known by its identity only; give one, or any')
-    // who calls is told by the two identities alone: the second of two such peers would never be chosen
-    const identities = JSON.stringify([peer.localId ?? local.id, peer.remoteId])
+    // who calls is told by the two identities, and by what proves them: the second of two such peers would never be chosen
+    const identities = JSON.stringify([peer.localId ?? local.id, peer.remoteId, peer.auth, peer.trust])
     const twin = callers.get(identities)
     if (twin !== undefined)
       fail(`${at}.remoteId`, `the same as that of peers.${twin}; without \`remote\` they cannot be told apart`)
@@ -161,7 +174,7 @@ function proposalProblem(text: string, protocol: 'esp' | 'ah'): string | undefin
 
 /** What took more than a look at the value. */
 interface Resolved {
-  readonly secrets: ReadonlyMap<string, Uint8Array>
+  readonly secrets: ReadonlyMap<string, Proofs>
   readonly ppks: ReadonlyMap<string, PpkSettings>
   readonly manual: Readonly<Record<string, ManualSettings>>
 }
@@ -207,18 +220,19 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
     device: config.device,
     log: config.log,
     inlineSecrets: [
-      ...Object.values(peers).flatMap(({ psk, ppk }) => [psk, ...Object.values(ppk?.keys ?? {})]),
+      config.local.key,
+      ...Object.values(peers).flatMap(({ psk, key, ppk }) => [psk, key, ...Object.values(ppk?.keys ?? {})]),
       ...Object.values(config.manual).flatMap(sa => [sa.in, sa.out].flatMap(d => [d.encryption, d.integrity])),
     ].some(secret => secret !== undefined && inline(secret)),
   }
 }
 
-const inline = (secret: SecretInput): boolean => typeof secret === 'string' || 'hex' in secret || 'base64' in secret
+const inline = (secret: KeyInput): boolean => typeof secret === 'string' || 'hex' in secret || 'base64' in secret
 
 function resolvePeer(
   name: string,
   { peers, local }: ParsedConfig,
-  psk: Uint8Array,
+  proofs: Proofs,
   ppk: PpkSettings | undefined,
 ): PeerSettings {
   const peer = peers[name]!
@@ -229,7 +243,7 @@ function resolvePeer(
     remotePort: peer.remote?.port ?? 500,
     localId: peer.localId ?? local.id ?? defaultIdentity(),
     remoteId: peer.remoteId ?? { type: 'any' },
-    psk,
+    ...proofs,
     ...(ppk !== undefined && { ppk }),
     proposals: peer.proposals,
     children: Object.fromEntries(children),

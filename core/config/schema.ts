@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { SIGNATURE_SCHEMES } from '../contracts/credentials.ts'
 import { DEFAULT_FRAGMENT_SIZE, DEFAULT_GUARD } from '../contracts/settings.ts'
 import { parseProposal } from '../ike/proposal.ts'
 import { facts, policy, rule } from './policy-schema.ts'
@@ -51,6 +52,25 @@ const secret = z.union(
   { error: 'a secret is wanted: text, { env: NAME }, { file: PATH }, { hex: … } or { base64: … }' },
 )
 
+/** Certificates, CRLs and public keys: no secrets, so any file will do. */
+const material = z.union([text.min(1), z.strictObject({ file: text })], {
+  error: 'PEM is wanted, or { file: PATH } of PEM or DER',
+})
+const materials = z.union([z.array(material), material], { error: 'PEM is wanted, { file: PATH }, or a list of these' })
+
+const key = z.union([secret, z.strictObject({ uri: text.describe('A key that a plugin has: pkcs11:…') })], {
+  error: 'a private key is wanted: PEM, { file: PATH }, { env: NAME }, { base64: … }, or { uri: NAME } of a plugin',
+})
+
+const method = z.enum(['psk', 'certificate', 'raw'])
+
+const trust = z.strictObject({
+  ca: materials.optional().describe("Certificates of CAs, or the peer's own, that are trusted"),
+  crl: materials.optional().describe('Certificates that their CAs have revoked'),
+  revocation: z.enum(['relaxed', 'strict']).optional().describe('strict: nothing is good without a CRL up to date'),
+  keys: materials.optional().describe('Public keys of the peer, for auth: raw'),
+})
+
 const selectors = z
   .array(word(text, selector))
   .min(1, 'at least one selector is wanted, such as 10.3.0.0/24 or dynamic')
@@ -88,7 +108,23 @@ const peer = z.strictObject({
     .describe('Host name or address, :port where not 500; without it the peer can only call in'),
   localId: word(text, ownIdentity).optional(),
   remoteId: word(text, identityPattern).optional().describe('Who the peer must prove to be; * in it matches anything'),
-  psk: secret,
+  psk: secret.optional(),
+  auth: z
+    .union([method, z.strictObject({ local: method, remote: method })], {
+      error: `one of ${method.options.join(', ')} is wanted, or { local: …, remote: … }`,
+    })
+    .optional()
+    .describe('How each side proves who it is; left out: psk where there is one, else certificate'),
+  certificate: materials
+    .optional()
+    .describe("This host's certificate and intermediate CAs; left out: local.certificate"),
+  key: key.optional().describe('Its private key; left out: local.key'),
+  trust: trust.optional().describe('In place of the trust that holds for all'),
+  signatures: z
+    .array(z.enum(SIGNATURE_SCHEMES))
+    .min(1, 'at least one signature scheme is wanted')
+    .optional()
+    .describe('What may sign, on either side, best first; left out: everything but SHA-1'),
   ppk: z
     .strictObject({
       keys: z.record(text, secret).describe('Secret by PPK id; the first is used when this host calls'),
@@ -153,7 +189,14 @@ const port = z.number().int().min(0).max(65_535)
 
 export const schema = z.strictObject({
   $schema: text.optional(),
-  local: z.strictObject({ id: word(text, ownIdentity).optional() }).prefault({}),
+  local: z
+    .strictObject({
+      id: word(text, ownIdentity).optional(),
+      certificate: materials.optional(),
+      key: key.optional(),
+    })
+    .prefault({}),
+  trust: trust.prefault({}).describe('Whom to believe about certificates, for all peers'),
   listen: z
     .strictObject({
       addresses: z.array(word(text, address)).optional().describe('Local addresses to use; all when left out'),
@@ -224,6 +267,7 @@ export const schema = z.strictObject({
 export const soundParts = z
   .object({
     local: schema.shape.local.catch({}),
+    trust: trust.catch({}),
     pools: z.record(text, z.unknown()).catch({}),
     peers: z.record(text, peer.optional().catch(undefined)).catch({}),
     manual: z.record(text, manual.optional().catch(undefined)).catch({}),
@@ -234,10 +278,10 @@ export const soundParts = z
       })
       .catch({ groups: {}, rules: [] }),
   })
-  .catch({ local: {}, pools: {}, peers: {}, manual: {}, policy: { groups: {}, rules: [] } })
+  .catch({ local: {}, trust: {}, pools: {}, peers: {}, manual: {}, policy: { groups: {}, rules: [] } })
 /** The same of the secrets alone: a peer's may be right where the peer is not. */
 export const soundSecrets = z
-  .object({ peers: z.record(text, z.object({ psk: secret }).optional().catch(undefined)).catch({}) })
+  .object({ peers: z.record(text, z.object({ psk: secret.optional() }).optional().catch(undefined)).catch({}) })
   .catch({ peers: {} })
 export type SoundParts = z.output<typeof soundParts>
 
@@ -245,6 +289,8 @@ export type SoundParts = z.output<typeof soundParts>
 export type ConfigInput = z.input<typeof schema>
 export type ParsedConfig = z.output<typeof schema>
 export type SecretInput = z.output<typeof secret>
+export type KeyInput = z.output<typeof key>
+export type MaterialInput = z.output<typeof materials>
 
 /** This host's name is its identity where the configuration gives none. */
 export const defaultIdentity = () => identity(hostname())

@@ -1,7 +1,7 @@
 import type { FactValue } from '../contracts/facts.ts'
 import type { Prefix } from '../contracts/net.ts'
 import type { ConditionSettings, Identity, IdentityPattern, SelectorSettings } from '../contracts/settings.ts'
-import { canonicalAddress, IpProtocol, parsePrefix } from '../wire/index.ts'
+import { canonicalAddress, IpProtocol, parseDn, parsePrefix, writeDn } from '../wire/index.ts'
 
 /** Words of the configuration and what they mean. Each parser throws an Error that says what it wanted instead. */
 
@@ -65,21 +65,25 @@ export function remote(text: string): { host: string; port: number } {
 }
 
 /**
- * As strongSwan reads identities: an address, `user@host`, `keyid:` and hex octets, `fqdn:`, `email:`, or `@name` and
- * everything else for a domain name.
+ * As strongSwan reads identities: an address, `user@host`, a distinguished name (`C=CH, O=Example, CN=alice`), `keyid:` and
+ * hex octets, `fqdn:`, `email:`, or `@name` and everything else for a domain name.
  */
 export function identity(text: string): Identity {
   const [, type, rest] = /^(keyid|fqdn|email|rfc822):(.+)$/i.exec(text) ?? []
   if (type !== undefined && rest !== undefined) return typed(type.toLowerCase(), rest)
   if (text === '') throw new Error('an identity such as alice@example.org, gw.example.org or an address is wanted')
-  if (/^[a-z]+\s*=/i.test(text))
-    throw new Error(
-      'distinguished names belong to certificates, which are not supported; give an address, user@host or a domain name',
-    )
+  if (/^([a-z]+|\d+(\.\d+)+)\s*=/i.test(text)) return distinguishedName(text)
   const found = canonicalAddress(text)
   if (found !== undefined) return { type: found.includes(':') ? 'ipv6' : 'ipv4', value: found }
   if (text.startsWith('@')) return { type: 'fqdn', value: text.slice(1) }
   return { type: text.includes('@') ? 'rfc822' : 'fqdn', value: text }
+}
+
+function distinguishedName(text: string): Identity {
+  const attributes = parseDn(text)
+  if (attributes === undefined)
+    throw new Error('a distinguished name is written as C=CH, O=Example, CN=alice, in the order of the certificate')
+  return { type: 'dn', value: Buffer.from(writeDn(attributes)).toString('hex') }
 }
 
 function typed(type: string, value: string): Identity {

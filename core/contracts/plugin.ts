@@ -1,4 +1,5 @@
 import type { DependencyContainer, InjectionToken } from 'tsyringe'
+import type { Credentials } from './credentials.ts'
 import type { CryptoProvider } from './crypto.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { PacketDevice } from './device.ts'
@@ -25,6 +26,8 @@ export const SERVICE = token<ServiceFactory>('service')
 export const NAT_DETECTOR = token<NatDetector>('nat-detector')
 /** Several may be registered; the first that supports a transform serves it. */
 export const CRYPTO = token<CryptoProvider>('crypto')
+/** Several may be registered; for each key or trust the first that serves it. */
+export const CREDENTIALS = token<Credentials>('credentials')
 /** Several may be registered; the first that does not refuse a Child SA carries it, the portable plane last. */
 export const DATA_PLANE = token<DataPlane>('data-plane')
 /** One of each; the last registration wins. */

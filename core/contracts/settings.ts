@@ -1,3 +1,4 @@
+import type { SignatureScheme } from './credentials.ts'
 import type { EspSuite } from './data-plane.ts'
 import type { FactValue } from './facts.ts'
 import type { Address, Prefix } from './net.ts'
@@ -57,9 +58,12 @@ export interface PpkSettings {
   readonly keys: readonly { readonly id: string; readonly secret: Uint8Array }[]
 }
 
-/** An identity, RFC 7296 §3.5, as type and text (`fqdn` moon.example, `ipv4` 192.0.2.1, `keyid` hex …). */
+/**
+ * An identity, RFC 7296 §3.5, as type and text (`fqdn` moon.example, `ipv4` 192.0.2.1, `keyid` hex …). A distinguished
+ * name, `dn`, is the hex of its DER.
+ */
 export interface Identity {
-  readonly type: 'fqdn' | 'rfc822' | 'ipv4' | 'ipv6' | 'keyid'
+  readonly type: 'fqdn' | 'rfc822' | 'ipv4' | 'ipv6' | 'dn' | 'keyid'
   readonly value: string
 }
 
@@ -74,7 +78,10 @@ export interface PeerSettings {
   readonly remotePort: number
   readonly localId: Identity
   readonly remoteId: IdentityPattern
-  readonly psk: Uint8Array
+  /** Needed where `auth` says psk. */
+  readonly psk?: Uint8Array
+  /** How each side proves who it is; absent: both by `psk`. */
+  readonly auth?: AuthSettings
   readonly ppk?: PpkSettings
   /** Proposals in keyword notation, already validated; empty for the defaults. */
   readonly proposals: readonly string[]
@@ -100,6 +107,44 @@ export interface PeerSettings {
   readonly facts?: Readonly<Record<string, FactValue>>
   /** What is meant for plugins, by their names, as it was written; each checks its own. Absent: nothing. */
   readonly options?: Readonly<Record<string, unknown>>
+}
+
+/** The two sides may use different methods, RFC 7296 §2.15. */
+export interface AuthSettings {
+  readonly local: LocalAuth
+  readonly remote: RemoteAuth
+  /** What may sign, on either side, best first; absent: everything but SHA-1. */
+  readonly signatures?: readonly SignatureScheme[]
+}
+
+export type LocalAuth = { readonly type: 'psk' } | ({ readonly type: 'signature' } & KeySource)
+
+/** A key, and the certificates that go with it. */
+export interface KeySource {
+  /** PEM (which may hold several) or DER, the key's own first. None: a raw public key. */
+  readonly certificates: readonly Uint8Array[]
+  /** PEM or DER (PKCS#8, PKCS#1, SEC 1), or a name by which a plugin knows it, such as `pkcs11:…`. */
+  readonly key: Uint8Array | string
+}
+
+export type RemoteAuth = { readonly type: 'psk' } | CertificateTrust | RawKeyTrust
+
+/** The peer shows a certificate. */
+export interface CertificateTrust {
+  readonly type: 'certificate'
+  /** PEM or DER: CAs, or the peer's own certificate. */
+  readonly ca: readonly Uint8Array[]
+  /** PEM or DER. */
+  readonly crls: readonly Uint8Array[]
+  /** `strict`: without a CRL of its issuer that is up to date, no certificate is good. */
+  readonly revocation: 'relaxed' | 'strict'
+}
+
+/** The peer has one of these public keys, RFC 7670. */
+export interface RawKeyTrust {
+  readonly type: 'raw'
+  /** SubjectPublicKeyInfo, PEM or DER. */
+  readonly keys: readonly Uint8Array[]
 }
 
 export interface ChildSettings {

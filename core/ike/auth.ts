@@ -1,16 +1,8 @@
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { Identity, PeerSettings } from '../contracts/settings.ts'
 import { PeerError } from '../errors.ts'
-import {
-  AuthMethod,
-  ExchangeType,
-  type Identification,
-  identification,
-  NotifyType,
-  type Payload,
-  payloadOf,
-  Writer,
-} from '../wire/index.ts'
+import { ExchangeType, type Identification, NotifyType, type Payload, payloadOf } from '../wire/index.ts'
+import { authRefusal } from './auth-refusal.ts'
 import type { InitOctets } from './channel.ts'
 import {
   acceptAnswer,
@@ -24,40 +16,20 @@ import {
 } from './child.ts'
 import { assignAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
 import { ChildExchange } from './create-child.ts'
-import { equalBytes } from './equal.ts'
+import { readWishes, requestCertificates } from './credentials.ts'
 import type { Exchange } from './exchange.ts'
-import { fit, fromIdentification, showIdentity, toIdentification } from './identity.ts'
+import { fit, fromIdentification, isExact, showIdentity, toIdentification } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { Inform } from './informational.ts'
-import { pskAuth, signedOctets } from './keys.ts'
 import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
+import { disproof, prove } from './proof.ts'
 import { parseProposals } from './proposal.ts'
 import { suiteFits } from './selection.ts'
 
-/** IKE_AUTH with pre-shared keys, RFC 7296 §1.2, §2.15, and the first Child SA. */
-
-const body = (id: Identification): Uint8Array => {
-  const w = new Writer(64)
-  identification.write(w, id)
-  return w.finish()
-}
-
-/** AUTH data for one side of this SA. */
-function authData(
-  sa: IkeSa,
-  psk: Uint8Array,
-  side: 'own' | 'peer',
-  octets: InitOctets,
-  id: Identification,
-): Uint8Array {
-  const { suite, keys, ni, nr } = sa.channel!
-  const initiator = (side === 'own') === sa.initiator
-  const [nonce, skp] = initiator ? [nr, keys.pi] : [ni, keys.pr]
-  return pskAuth(sa.crypto, suite.prf, psk, signedOctets(sa.crypto, suite.prf, octets[side], nonce, skp, body(id)))
-}
+/** IKE_AUTH, RFC 7296 §1.2, §2.15, and the first Child SA. */
 
 export class AuthExchange implements Exchange {
   readonly type = ExchangeType.IKE_AUTH
@@ -74,15 +46,16 @@ export class AuthExchange implements Exchange {
     const child =
       Object.values(settings.children).find(c => c.start === 'connect') ?? Object.values(settings.children)[0]
     this.#intent = child === undefined ? undefined : intend(sa, child)
-    const exact =
-      settings.remoteId.type !== 'any' && !settings.remoteId.value.includes('*') ? settings.remoteId : undefined
-    const prove = () => authData(sa, settings.psk, 'own', this.#octets, id)
-    const ppk = offerPpk(sa, prove)
+    const { remoteId } = settings
+    const ppk = offerPpk(sa, () => prove(sa, settings, this.#octets, id).auth.data)
+    const proof = prove(sa, settings, this.#octets, id)
     return [
       { type: 'IDi', ...id },
+      ...proof.certificates,
       ...(sa.host.first(sa) ? [notify(NotifyType.INITIAL_CONTACT)] : []),
-      ...(exact === undefined ? [] : [{ type: 'IDr', ...toIdentification(exact) } as const]),
-      { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: prove() },
+      ...requestCertificates([sa.host.credentials(settings)]),
+      ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
+      proof.auth,
       ...(this.#intent === undefined ? [] : requestConfiguration(settings)),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
@@ -95,7 +68,7 @@ export class AuthExchange implements Exchange {
     const { payloads } = message
     const id = payloadOf(payloads, 'IDr')
     const auth = payloadOf(payloads, 'AUTH')
-    if (id === undefined || auth === undefined) throw authRefusal(sa, findError(payloads)?.notify)
+    if (id === undefined || auth === undefined) throw authRefusal(sa, findError(payloads)?.notify, now)
     const failed = (why: string): never => this.#reject(sa, why, now)
     const identity = fromIdentification(id)
     if (identity === undefined || fit(identity, settings.remoteId) === 0)
@@ -104,10 +77,8 @@ export class AuthExchange implements Exchange {
       )
     const withoutPpk = acceptPpk(sa, payloads)
     if (withoutPpk !== undefined) return failed(withoutPpk)
-    if (auth.method !== AuthMethod.SHARED_KEY_MIC)
-      return failed(`the peer authenticates with method ${auth.method}, not with a pre-shared key`)
-    if (!equalBytes(auth.data, authData(sa, settings.psk, 'peer', this.#octets, id)))
-      return failed(`the peer's AUTH does not verify: the pre-shared keys differ (peers.${settings.name}.psk)`)
+    const disproved = disproof(sa, settings, [this.#octets], id, payloads, now)
+    if (disproved !== undefined) return failed(disproved)
     sa.remoteId = identity
     const { addresses, dns } = readConfiguration(payloadOf(payloads, 'CP'))
     sa.virtual = addresses
@@ -140,27 +111,6 @@ export class AuthExchange implements Exchange {
   }
 }
 
-function authRefusal(sa: IkeSa, type: number | undefined): PeerError {
-  const { name } = sa.settings!
-  const ppk = sa.channel?.plain === undefined ? '' : ', .ppk'
-  switch (type) {
-    case NotifyType.AUTHENTICATION_FAILED:
-      return new PeerError(
-        'PEER_AUTH_FAILED',
-        `the peer rejects us: check the pre-shared key and the identities on both sides (peers.${name}.psk, .localId, .remoteId${ppk})`,
-        type,
-      )
-    case NotifyType.NO_PROPOSAL_CHOSEN:
-      return new PeerError('PEER_NO_PROPOSAL', `the peer accepts none of the proposals (peers.${name})`, type)
-    case NotifyType.UNEXPECTED_NAT_DETECTED:
-      return new PeerError('PEER_NAT', `there is a NAT on the way, and peers.${name}.encapsulation is never`, type)
-    case undefined:
-      return new PeerError('PEER_SYNTAX', 'the IKE_AUTH answer lacks IDr or AUTH')
-    default:
-      return new PeerError('PEER_REFUSED', `the peer refused IKE_AUTH with notify ${type}`, type)
-  }
-}
-
 /** The responder's IKE_AUTH. @throws PeerError with AUTHENTICATION_FAILED; what exactly was wrong stays in our log */
 export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   const { payloads } = request
@@ -170,17 +120,15 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   if (octets === undefined || idi === undefined)
     throw new PeerError('PEER_SYNTAX', 'an IKE_AUTH request without IDi', NotifyType.INVALID_SYNTAX)
   const identity = fromIdentification(idi)
-  const settings = authenticate(sa, identity, idi, idr, payloads, octets)
+  sa.wishes = readWishes(payloads, sa.wishes)
+  const settings = authenticate(sa, identity, idi, idr, payloads, octets, now)
   sa.settings = settings
   sa.remoteId = identity
   choosePlan(sa)
   const mobike = answerMobike(sa, request)
   const id = toIdentification(settings.localId)
-  const answer: Payload[] = [
-    { type: 'IDr', ...id },
-    { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: authData(sa, settings.psk, 'own', octets, id) },
-    ...confirmPpk(sa, payloads),
-  ]
+  const proof = prove(sa, settings, octets, id)
+  const answer: Payload[] = [{ type: 'IDr', ...id }, ...proof.certificates, proof.auth, ...confirmPpk(sa, payloads)]
   settlePpk(sa)
   sa.initOctets = undefined
   sa.establish(findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined, now)
@@ -205,7 +153,7 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
   return [...configuration, ...result.payloads]
 }
 
-/** Finds the peer whose identity fits and whose key verifies. */
+/** Finds the peer whose identity fits and that has proved it. */
 function authenticate(
   sa: IkeSa,
   identity: Identity | undefined,
@@ -213,6 +161,7 @@ function authenticate(
   idr: Identification | undefined,
   payloads: readonly Payload[],
   octets: InitOctets,
+  now: number,
 ): PeerSettings {
   const wanted = idr === undefined ? undefined : fromIdentification(idr)
   const candidates = identity === undefined ? [] : matching(sa, identity, wanted)
@@ -220,17 +169,14 @@ function authenticate(
   const failed = (why: string): never => {
     throw new PeerError('PEER_AUTH_FAILED', why, NotifyType.AUTHENTICATION_FAILED)
   }
-  if (payloadOf(payloads, 'AUTH')?.method !== AuthMethod.SHARED_KEY_MIC)
-    return failed(`${showIdentity(identity)} does not use a pre-shared key`)
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
   const signed = [octets.peer, ...(octets.variants ?? [])].map(peer => ({ ...octets, peer }))
   const reasons: string[] = []
   const settings = candidates.find(candidate => {
     const chosen = choosePpk(sa, candidate, payloads)
-    const data = typeof chosen === 'string' ? undefined : payloadOf(chosen, 'AUTH')!.data
-    const fits = data !== undefined && signed.some(o => equalBytes(data, authData(sa, candidate.psk, 'peer', o, id)))
-    if (!fits) reasons.push(typeof chosen === 'string' ? chosen : 'the pre-shared key does not verify')
-    return fits
+    const why = typeof chosen === 'string' ? chosen : disproof(sa, candidate, signed, id, chosen, now)
+    if (why !== undefined) reasons.push(why)
+    return why === undefined
   })
   if (settings === undefined) return failed(`${showIdentity(identity)}: ${reasons.join('; ')}`)
   if (!suiteFits(sa.channel!.suite, parseProposals(settings.proposals, 'ike')))

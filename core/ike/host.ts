@@ -8,6 +8,7 @@ import type { ChildSettings, Identity, IkeSettings, PeerSettings } from '../cont
 import type { EncapStrategy, ModeStrategy, Plan, Selector } from '../contracts/strategy.ts'
 import type { LocalEndpoint } from '../contracts/transport.ts'
 import type { Payload } from '../wire/index.ts'
+import type { PeerCredentials } from './credentials.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { ReassemblyBudget } from './reassembly.ts'
 
@@ -26,6 +27,10 @@ export interface IkeHost {
   /** Records the facts the engine itself knows (address family, what its transports can carry). */
   observe(sa: IkeSa): void
   peers(): readonly PeerSettings[]
+  /** Key and trust for this peer; empty where its `auth` needs none. */
+  credentials(peer: PeerSettings): PeerCredentials
+  /** Wall clock of a moment, ms since 1970: certificates are valid from one to another. */
+  wall(now: number): number
   /** The best plan for this child under these facts, and why; undefined with the reasons where none is usable. */
   plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed?: Partial<Plan>): ChosenPlan
   encap(name: string): EncapStrategy

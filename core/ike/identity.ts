@@ -1,6 +1,16 @@
 import type { Identity, IdentityPattern } from '../contracts/settings.ts'
+import { WireError } from '../errors.ts'
 import { matchesWildcard } from '../wildcard.ts'
-import { formatAddress, type Identification, IdType, parseAddress } from '../wire/index.ts'
+import {
+  type DnAttribute,
+  equalDn,
+  formatAddress,
+  formatDn,
+  type Identification,
+  IdType,
+  parseAddress,
+  readDn,
+} from '../wire/index.ts'
 
 /** Identities between configuration text and ID payloads, RFC 7296 §3.5. */
 
@@ -9,6 +19,7 @@ const TYPES = {
   rfc822: IdType.ID_RFC822_ADDR,
   ipv4: IdType.ID_IPV4_ADDR,
   ipv6: IdType.ID_IPV6_ADDR,
+  dn: IdType.ID_DER_ASN1_DN,
   keyid: IdType.ID_KEY_ID,
 } as const
 
@@ -29,7 +40,11 @@ const unhex = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ??
 
 export function toIdentification({ type, value }: Identity): Identification {
   const data =
-    type === 'ipv4' || type === 'ipv6' ? parseAddress(value)! : type === 'keyid' ? unhex(value) : encoder.encode(value)
+    type === 'ipv4' || type === 'ipv6'
+      ? parseAddress(value)!
+      : type === 'keyid' || type === 'dn'
+        ? unhex(value)
+        : encoder.encode(value)
   return { idType: TYPES[type], data }
 }
 
@@ -44,6 +59,8 @@ export function fromIdentification({ idType, data }: Identification): Identity |
       return data.length === 4 ? { type: 'ipv4', value: formatAddress(data) } : undefined
     case IdType.ID_IPV6_ADDR:
       return data.length === 16 ? { type: 'ipv6', value: formatAddress(data) } : undefined
+    case IdType.ID_DER_ASN1_DN:
+      return attributesOf(hex(data)) === undefined ? undefined : { type: 'dn', value: hex(data) }
     case IdType.ID_KEY_ID:
       return { type: 'keyid', value: hex(data) }
     default:
@@ -51,17 +68,45 @@ export function fromIdentification({ idType, data }: Identification): Identity |
   }
 }
 
+/** Attributes of a `dn`, undefined for what is none. */
+function attributesOf(value: string): readonly DnAttribute[] | undefined {
+  try {
+    return readDn(unhex(value))
+  } catch (error) {
+    if (error instanceof WireError) return undefined
+    throw error
+  }
+}
+
+const words = (id: Identity): string =>
+  id.type === 'dn' ? formatDn(attributesOf(id.value) ?? []) : id.type === 'keyid' ? `keyid:${id.value}` : id.value
+
 /** Printable whatever a peer sent: control characters never reach a terminal. */
 export const showIdentity = (id: Identity | IdentityPattern | undefined): string =>
-  id === undefined ? '(unknown type)' : id.type === 'any' ? '%any' : id.value.replace(/[^\x20-\x7e]/g, '?')
+  id === undefined ? '(unknown type)' : id.type === 'any' ? '%any' : words(id).replace(/[^\x20-\x7e]/g, '?')
 
 export const sameIdentity = (a: Identity, b: Identity): boolean =>
-  a.type === b.type && a.value.toLowerCase() === b.value.toLowerCase()
+  a.type === b.type && (a.value.toLowerCase() === b.value.toLowerCase() || (a.type === 'dn' && fitsDn(a, b, false)))
 
-/** How well an identity fits a pattern: 0 not at all, then any < wildcard < exact. FQDN and mail compare without case. */
+/** True for a pattern that only one identity fits, so that it can be asked for in IDr. */
+export const isExact = (pattern: IdentityPattern): pattern is Identity =>
+  pattern.type === 'dn'
+    ? !(attributesOf(pattern.value) ?? []).some(({ value }) => value === '*')
+    : pattern.type !== 'any' && !pattern.value.includes('*')
+
+/**
+ * How well an identity fits a pattern: 0 not at all, then any < wildcard < exact. FQDN and mail compare without case; in a
+ * distinguished name `*` stands for the whole value of an attribute.
+ */
 export function fit(id: Identity, pattern: IdentityPattern): 0 | 1 | 2 | 3 {
   if (pattern.type === 'any') return 1
   if (sameIdentity(id, pattern)) return 3
-  if (id.type !== pattern.type || !pattern.value.includes('*')) return 0
+  if (id.type !== pattern.type) return 0
+  if (id.type === 'dn') return fitsDn(id, pattern, true) ? 2 : 0
   return matchesWildcard(id.value.toLowerCase(), pattern.value.toLowerCase()) ? 2 : 0
+}
+
+function fitsDn(id: Identity, pattern: Identity, wildcards: boolean): boolean {
+  const [there, wanted] = [attributesOf(id.value), attributesOf(pattern.value)]
+  return there !== undefined && wanted !== undefined && equalDn(there, wanted, wildcards)
 }

@@ -18,6 +18,7 @@ import {
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
 import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
+import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
@@ -63,6 +64,9 @@ export class IkeSa implements IkeSaView {
   plan: Plan | undefined
   settings: PeerSettings | undefined
   remoteId: Identity | undefined
+  /** What the peer accepts of us, and what it has proved itself by, in words. */
+  wishes: PeerWishes = NO_WISHES
+  provedBy: string | undefined
   channel: Channel | undefined
   tasks: readonly IkeTask[]
   readonly children = new Map<string, ChildSa>()

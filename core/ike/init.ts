@@ -16,6 +16,7 @@ import {
 } from '../wire/index.ts'
 import { AuthExchange } from './auth.ts'
 import { openChannel } from './channel.ts'
+import { offerHashes, readWishes } from './credentials.ts'
 import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { floated } from './mobike.ts'
@@ -67,8 +68,8 @@ export class Init {
   }
 
   #build(now: number): readonly Payload[] {
-    const payloads: Payload[] = []
-    const { flow } = this.#sa
+    const { flow, settings } = this.#sa
+    const payloads: Payload[] = offerHashes([settings!])
     const message: OutgoingMessage = {
       exchange: ExchangeType.IKE_SA_INIT,
       response: false,
@@ -181,6 +182,7 @@ export class Init {
     sa.lastIn = now
     agreeFragmentation(sa, message.payloads)
     openChannel(sa, suite, shared, this.#nonce, nr.slice())
+    sa.wishes = readWishes(message.payloads)
     const { messageId } = message.header
     const incoming = { exchange: ExchangeType.IKE_SA_INIT, response: true, messageId, flow, payloads: message.payloads }
     try {

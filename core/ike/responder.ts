@@ -13,6 +13,7 @@ import {
   serializeIke,
 } from '../wire/index.ts'
 import { openChannel } from './channel.ts'
+import { offerHashes, readWishes, requestCertificates } from './credentials.ts'
 import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
 import { equalBytes } from './equal.ts'
 import type { Behaviour } from './exchange.ts'
@@ -117,7 +118,9 @@ export class Responder {
       { type: 'SA', proposals: [selection.chosen] },
       { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
       { type: 'Nonce', data: nr },
+      ...this.#certificateWishes(),
     ]
+    sa.wishes = readWishes(payloads)
     return this.#accept(
       sa,
       raw,
@@ -198,6 +201,12 @@ export class Responder {
       )
     }
     return this.#own
+  }
+
+  /** Of all peers, since it does not show yet which one this is. */
+  #certificateWishes(): readonly Payload[] {
+    const peers = this.#host.peers()
+    return [...requestCertificates(peers.map(p => this.#host.credentials(p))), ...offerHashes(peers)]
   }
 
   /** RFC 7296 §2.6: a hash over nonce, address and SPI with a secret that changes, so that nothing is kept. */

@@ -8,8 +8,8 @@ export const CHARON = '/usr/lib/ipsec/charon'
 
 // kernel-libipsec does ESP in user space over a TUN device: tunnel mode only, always in UDP. It needs no kernel ESP.
 const PLUGINS =
-  'random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly pem pkcs1 pkcs8 x509 pubkey constraints ' +
-  'kernel-libipsec kernel-netlink socket-default vici updown counters'
+  'random nonce openssl aes sha1 sha2 hmac kdf gmp curve25519 gcm chapoly pem pkcs1 pkcs8 x509 revocation pubkey constraints ' +
+  'eap-identity eap-mschapv2 eap-tls kernel-libipsec kernel-netlink socket-default vici updown counters'
 
 /** A strongSwan charon in a lab host, with a /run and a configuration of its own. */
 export class Charon implements Party {
@@ -29,7 +29,9 @@ export class Charon implements Party {
   async start(): Promise<void> {
     const lab = this.#lab
     const settings = lab.write(this.host, 'strongswan.conf', this.#strongswanConf())
-    lab.write(this.host, 'swanctl.conf', swanctlConf(this.#config))
+    lab.write(this.host, 'swanctl/swanctl.conf', swanctlConf(this.#config))
+    for (const [name, text] of Object.entries(this.#config.auth?.files ?? {}))
+      lab.write(this.host, `swanctl/${name}`, text)
     const runDirectory = lab.file(this.host, 'run')
     // a private /run keeps the PID files and sockets of several charons apart
     const script = 'mkdir -p "$1" && mount --bind "$1" /run && exec "$2"'
@@ -92,12 +94,12 @@ export class Charon implements Party {
 
   async #command(...args: readonly string[]): Promise<Finished> {
     const done = await this.#swanctl(...args)
-    if (done.code !== 0) throw new Error(`swanctl on ${this.host}: ${args[0]}: ${last(done.stdout, done.stderr)}`)
+    if (done.code !== 0) throw new Error(`swanctl on ${this.host}: ${args[0]}: ${last(done.stderr, done.stdout)}`)
     return done
   }
 
   #swanctl(...[verb = '', ...args]: readonly string[]): Promise<Finished> {
-    const file = verb === '--load-all' ? ['--file', this.#lab.file(this.host, 'swanctl.conf')] : []
+    const file = verb === '--load-all' ? ['--file', this.#lab.file(this.host, 'swanctl/swanctl.conf')] : []
     const argv = ['swanctl', verb, ...file, ...args, '--uri', `unix://${this.#lab.file(this.host, 'run')}/charon.vici`]
     return run(argv, { env: { STRONGSWAN_CONF: this.#lab.file(this.host, 'strongswan.conf') } })
   }
@@ -113,6 +115,7 @@ export class Charon implements Party {
   retransmit_tries = 3
   send_vendor_id = ${this.#config.vendorId ? 'yes' : 'no'}
   ${this.#config.fragmentSize === undefined ? '' : `fragment_size = ${this.#config.fragmentSize}`}
+  ${this.#config.auth?.charon ?? ''}
   user = root
   filelog {
     ${log('log', 'default = 1')}
@@ -130,7 +133,9 @@ export class Charon implements Party {
 /** The connection `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
 function swanctlConf(config: TunnelConfig): string {
   const initiator = config.role === 'initiator'
-  const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+  const ends = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+  const { auth } = config
+  const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return `connections {
   tunnel {
     version = 2
@@ -142,10 +147,10 @@ function swanctlConf(config: TunnelConfig): string {
     mobike = ${config.mobike ? 'yes' : 'no'}
     dpd_delay = ${config.dpdSeconds}s
     rekey_time = 0
-    local { auth = psk
-      id = ${mine} }
-    remote { auth = psk
-      id = ${theirs} }
+    local { ${auth?.swanctl.local ?? 'auth = psk'}
+      id = ${JSON.stringify(mine)} }
+    remote { ${auth?.swanctl.remote ?? 'auth = psk'}
+      id = ${JSON.stringify(theirs)} }
     children {
       lan {
         ${initiator ? 'remote_ts' : 'local_ts'} = ${config.protects}
@@ -160,7 +165,7 @@ pools {
   rw { addrs = 10.9.0.0/24 }
 }
 secrets {
-  ike { secret = "${PSK}" }
+  ${auth === undefined ? `ike { secret = "${PSK}" }` : (auth.swanctl.secrets ?? '')}
   ${config.ppk === undefined ? '' : `ppk { id = ${config.ppk.id}\n    secret = "${config.ppk.secret}" }`}
 }
 `

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Background, type Finished, run, until } from './process.ts'
 
@@ -85,9 +85,9 @@ export class Lab {
 
   /** A path in the host's part of the state directory, which is made when needed. */
   file(host: Host, name: string): string {
-    const directory = join(this.state, host)
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    return join(directory, name)
+    const path = join(this.state, host, name)
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    return path
   }
 
   write(host: Host, name: string, text: string): string {

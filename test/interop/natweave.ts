@@ -33,6 +33,8 @@ export class NatweaveProcess implements Party {
   }
 
   async start(): Promise<void> {
+    for (const [name, text] of Object.entries(this.#config.auth?.files ?? {}))
+      this.#lab.write(this.host, `swanctl/${name}`, text)
     const config = this.#lab.write(
       this.host,
       'natweave.json',
@@ -92,6 +94,10 @@ export class NatweaveProcess implements Party {
     return lines.filter(line => line !== '').map(line => JSON.parse(line) as KeyLine)
   }
 
+  log(): string {
+    return this.#process?.log() ?? ''
+  }
+
   async stop(): Promise<void> {
     await this.#process?.stop()
   }
@@ -134,7 +140,9 @@ const digits = (spi: string, length: number): string => spi.replace(/^0x/, '').t
 /** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
 function configuration(config: TunnelConfig, device: string): ConfigInput {
   const initiator = config.role === 'initiator'
-  const [mine, theirs] = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+  const ends = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+  const { auth } = config
+  const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return {
     device: { name: device },
     ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap', 'beet'] } : {}),
@@ -149,7 +157,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         ...(initiator ? { remote: config.gateway, addresses: ['ipv4'] } : { pool: 'rw' }),
         localId: mine,
         remoteId: theirs,
-        psk: PSK,
+        ...(auth?.natweave ?? { psk: PSK }),
         ...(config.ppk !== undefined && {
           ppk: { keys: { [config.ppk.id]: config.ppk.secret }, required: config.ppk.required },
         }),

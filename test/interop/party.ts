@@ -1,3 +1,4 @@
+import type { ConfigInput } from '../../core/config/index.ts'
 import type { Host } from './lab.ts'
 
 export type Product = 'natweave' | 'strongSwan'
@@ -31,6 +32,22 @@ export interface TunnelConfig {
   readonly protects: string
   /** strongSwan's vendor ID, by which it takes the private number of BEET mode seriously. natweave always sends it. */
   readonly vendorId: boolean
+  /** Absent: the pre-shared key, with the identities below. */
+  readonly auth?: PartyAuth
+}
+
+/** How one end proves who it is and what it believes of the other, in the words of both implementations. */
+export interface PartyAuth {
+  readonly identity: string
+  readonly peer: string
+  /** Of the peer `tunnel` in a natweave configuration. */
+  readonly natweave: Partial<NonNullable<ConfigInput['peers']>[string]>
+  /** Lines of the sections `local` and `remote` in swanctl.conf, and of `secrets`. */
+  readonly swanctl: { readonly local: string; readonly remote: string; readonly secrets?: string }
+  /** Lines of the section `charon` in strongswan.conf. */
+  readonly charon?: string
+  /** Files by their path in swanctl's folder, such as `x509/alice.pem`; natweave finds them there too. */
+  readonly files: Readonly<Record<string, string>>
 }
 
 /** `auto`: what natweave thinks best. */
@@ -106,6 +123,8 @@ export interface Party {
   /** Falls silent without a word, as if its machine had lost its network; `thaw` ends that. */
   freeze(): void
   thaw(): void
+  /** What it has said so far. */
+  log(): string
   /** All keys so far. */
   keys(): Promise<readonly KeyLine[]>
   stop(): Promise<void>

@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Case } from './case.ts'
+import { cases as auth } from './cases/auth.ts'
 import { cases as control } from './cases/control.ts'
 import { cases as fragmentation } from './cases/fragmentation.ts'
 import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
@@ -34,6 +35,7 @@ const all: readonly Case[] = [
   ...modes,
   ...fragmentation,
   ...quantum,
+  ...auth,
   ...control,
   ...plugins,
 ]

@@ -3,7 +3,7 @@ import { inspect, type Outside, type Seen } from './capture.ts'
 import { Charon } from './charon.ts'
 import { ADDRESS, type Host, type Lab, type NatType } from './lab.ts'
 import { NatweaveProcess } from './natweave.ts'
-import type { ChildMode, Party, Ppk, Product, SaView, TunnelConfig } from './party.ts'
+import type { ChildMode, Party, PartyAuth, Ppk, Product, SaView, TunnelConfig } from './party.ts'
 import { until } from './process.ts'
 import type { End } from './traffic.ts'
 import { type Decoded, decode, expectUnderstood } from './tshark.ts'
@@ -39,6 +39,8 @@ export interface TunnelOptions {
   readonly ppk?: Readonly<Partial<Record<TunnelConfig['role'], Ppk>>>
   /** The NAT drops fragments of IP packets. */
   readonly dropFragments?: boolean
+  /** By role; absent: a pre-shared key. */
+  readonly auth?: Readonly<Record<TunnelConfig['role'], PartyAuth>>
 }
 
 /**
@@ -113,6 +115,7 @@ export class Tunnel {
         raw,
         ...(options.ppk?.[role] !== undefined && { ppk: options.ppk[role] }),
         ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
+        ...(options.auth === undefined ? {} : { auth: options.auth[role] }),
         mode: (role === 'responder' ? options.responderMode : undefined) ?? options.mode ?? 'tunnel',
         forceEncapsulation: (options.nat === undefined || options.mobike === true) && !raw,
       }

@@ -105,8 +105,8 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
     'peers.moon.localId: one identity is wanted; patterns and any are for remoteId, found "*@example.org"',
   ],
   [
-    peer({ remoteId: 'C=CH, O=Sun' }),
-    'peers.moon.remoteId: distinguished names belong to certificates, which are not supported; give an address, user@host or a domain name, found "C=CH, O=Sun"',
+    peer({ remoteId: 'C=CH, X=Sun' }),
+    'peers.moon.remoteId: a distinguished name is written as C=CH, O=Example, CN=alice, in the order of the certificate, found "C=CH, X=Sun"',
   ],
   [
     peer({ remoteId: 'keyid:moon' }),
@@ -121,7 +121,10 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
     'peers.moon.children.lan.proposals[0]: proposal "aes128gcm16-prfsha256": PRFs are for IKE, found "aes128gcm16-prfsha256"',
   ],
   // secrets; none is ever shown
-  [peer({ psk: undefined }), `peers.moon.psk: is missing; ${SECRET}`],
+  [
+    peer({ psk: undefined }),
+    'peers.moon.psk: is missing; give the key that both sides share, or `certificate` and `key` (natweave pki makes them)',
+  ],
   [peer({ psk: 42 }), `peers.moon.psk: ${SECRET}, found a number`],
   [peer({ psk: '' }), 'peers.moon.psk: a secret of at least one character is wanted, found a text'],
   [

@@ -17,7 +17,6 @@ test('it knows keys, words, patterns and what a peer needs', () => {
       peers: {
         additionalProperties: {
           additionalProperties: false,
-          required: ['psk'],
           properties: { start: { enum: ['connect', 'wait'], default: 'wait' } },
         },
       },

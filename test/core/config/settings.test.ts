@@ -148,7 +148,7 @@ test('nothing configured is a configuration too', () => {
 describe('secrets', () => {
   const pskOf = (psk: unknown) => {
     const { settings, inlineSecrets } = parseConfig({ peers: { moon: { remote: 'gw', psk, children } } }, sources)
-    return { psk: text(settings.peers.moon!.psk), inlineSecrets }
+    return { psk: text(settings.peers.moon!.psk!), inlineSecrets }
   }
   for (const [name, given, psk, inlineSecrets] of [
     ['text', 'plain', 'plain', true],

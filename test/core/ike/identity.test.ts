@@ -1,9 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import type { Identity, IdentityPattern } from '../../../core/contracts/settings.ts'
-import { fit, fromIdentification, sameIdentity, showIdentity, toIdentification } from '../../../core/ike/identity.ts'
-import { IdType } from '../../../core/wire/index.ts'
+import {
+  fit,
+  fromIdentification,
+  isExact,
+  sameIdentity,
+  showIdentity,
+  toIdentification,
+} from '../../../core/ike/identity.ts'
+import { IdType, parseDn, writeDn } from '../../../core/wire/index.ts'
 
 const fqdn = (value: string): Identity => ({ type: 'fqdn', value })
+const dn = (text: string): Identity => ({ type: 'dn', value: Buffer.from(writeDn(parseDn(text)!)).toString('hex') })
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 
 test.each<{ identity: Identity; idType: number; data: Uint8Array }>([
@@ -19,6 +27,7 @@ test.each<{ identity: Identity; idType: number; data: Uint8Array }>([
     idType: IdType.ID_IPV6_ADDR,
     data: Uint8Array.of(0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
   },
+  { identity: dn('C=CH, CN=moon'), idType: IdType.ID_DER_ASN1_DN, data: writeDn(parseDn('C=CH, CN=moon')!) },
   { identity: { type: 'keyid', value: '00ff10' }, idType: IdType.ID_KEY_ID, data: Uint8Array.of(0, 255, 16) },
 ])('$identity.type to the wire and back', ({ identity, idType, data }) => {
   expect(toIdentification(identity)).toEqual({ idType, data })
@@ -27,7 +36,7 @@ test.each<{ identity: Identity; idType: number; data: Uint8Array }>([
 
 test.each([
   { name: 'an unknown type', idType: 99, data: bytes('x') },
-  { name: 'a certificate subject', idType: IdType.ID_DER_ASN1_DN, data: bytes('x') },
+  { name: 'a distinguished name that is none', idType: IdType.ID_DER_ASN1_DN, data: bytes('x') },
   { name: 'an IPv4 address of 5 octets', idType: IdType.ID_IPV4_ADDR, data: new Uint8Array(5) },
   { name: 'an IPv6 address of 4 octets', idType: IdType.ID_IPV6_ADDR, data: new Uint8Array(4) },
   { name: 'octets that are no UTF-8', idType: IdType.ID_FQDN, data: Uint8Array.of(0x6d, 0xff) },
@@ -70,4 +79,31 @@ test('what a peer sends never reaches a terminal unfiltered', () => {
   expect(showIdentity(fqdn('a\u001b[31mb\n'))).toBe('a?[31mb?')
   expect(showIdentity(undefined)).toBe('(unknown type)')
   expect(showIdentity({ type: 'any' })).toBe('%any')
+})
+
+describe('distinguished names', () => {
+  test.each<{ id: string; pattern: string; want: number }>([
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=CH, O=Lab, CN=moon', want: 3 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'c=ch, o=lab, cn=MOON', want: 3 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=CH, O=Lab, CN=*', want: 2 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=*, O=*, CN=*', want: 2 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=CH, CN=*', want: 0 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'O=Lab, C=CH, CN=*', want: 0 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=CH, O=Lab, CN=m*', want: 0 },
+    { id: 'C=CH, O=Lab, CN=moon', pattern: 'C=CH, O=Lab, OU=*, CN=moon', want: 0 },
+  ])('$id as $pattern', ({ id, pattern, want }) => {
+    expect(fit(dn(id), dn(pattern))).toBe(want)
+  })
+
+  test('shown as text, with what a terminal can bear', () => {
+    expect(showIdentity(dn('C=CH, CN=moon'))).toBe('C=CH, CN=moon')
+    expect(showIdentity(dn('CN=\u001b[31mred'))).toBe('CN=?[31mred')
+  })
+
+  test('only one without * is asked for by name', () => {
+    expect(isExact(dn('C=CH, CN=moon'))).toBe(true)
+    expect(isExact(dn('C=CH, CN=*'))).toBe(false)
+    expect(isExact(fqdn('*.example'))).toBe(false)
+    expect(isExact({ type: 'any' })).toBe(false)
+  })
 })

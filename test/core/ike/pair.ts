@@ -7,6 +7,7 @@ import type { ChildSettings, Identity, IkeSettings, PeerSettings } from '../../.
 import type { EncapStrategy, ModeStrategy, Plan } from '../../../core/contracts/strategy.ts'
 import type { LocalEndpoint } from '../../../core/contracts/transport.ts'
 import { WireError } from '../../../core/errors.ts'
+import type { PeerCredentials } from '../../../core/ike/credentials.ts'
 import type { Exchange } from '../../../core/ike/exchange.ts'
 import type { ChildSa, ChosenPlan, IkeEffect, IkeHost } from '../../../core/ike/host.ts'
 import { showIdentity } from '../../../core/ike/identity.ts'
@@ -131,6 +132,8 @@ export interface EndOptions {
   readonly crypto?: CryptoProvider
   readonly encap?: 'floating' | 'plain'
   readonly pool?: readonly Address[]
+  /** Keys and trust by the peer's name. */
+  readonly credentials?: Readonly<Record<string, PeerCredentials>>
   readonly dns?: readonly Address[]
   /** The policy refuses everything. */
   readonly planless?: boolean
@@ -188,6 +191,12 @@ export class End implements IkeHost {
   observe(): void {}
   peers(): readonly PeerSettings[] {
     return this.options.peers
+  }
+  credentials(peer: PeerSettings): PeerCredentials {
+    return this.options.credentials?.[peer.name] ?? {}
+  }
+  wall(now: number): number {
+    return Date.UTC(2026, 10, 28) + now
   }
   plan(_peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
     if (this.planless) return { plan: undefined, why: 'the policy says so' }

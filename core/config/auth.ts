@@ -1,0 +1,88 @@
+import type { AuthSettings, LocalAuth, RemoteAuth } from '../contracts/settings.ts'
+import type { KeyInput, MaterialInput, SecretInput, SoundParts } from './schema.ts'
+
+/** How a peer and this host prove who they are: what a configuration says of it, and what is missing for it. */
+
+type SoundPeer = NonNullable<SoundParts['peers'][string]>
+
+export interface AuthSources {
+  /** The octets of a secret; problems with it go to the peer's key `at`. */
+  readonly octets: (secret: SecretInput, at: string) => Uint8Array
+  readonly readFile: (path: string, kind?: 'public') => Uint8Array
+  /** @param at - key below the peer, such as `trust.ca` */
+  readonly fail: (at: string, problem: string) => void
+}
+
+/** @returns undefined where both sides have a pre-shared key, or `fail` has been told why not */
+export function resolveAuth(
+  peer: SoundPeer,
+  { local, trust }: Pick<SoundParts, 'local' | 'trust'>,
+  sources: AuthSources,
+): AuthSettings | undefined {
+  const { fail } = sources
+  const certificate = peer.certificate ?? local.certificate
+  const key = peer.key ?? local.key
+  const usual =
+    peer.psk !== undefined ? 'psk' : certificate !== undefined ? 'certificate' : key !== undefined ? 'raw' : 'psk'
+  const { auth = usual } = peer
+  const methods = typeof auth === 'string' ? { local: auth, remote: auth } : auth
+  if ((methods.local === 'psk' || methods.remote === 'psk') && peer.psk === undefined)
+    fail('psk', 'is missing; give the key that both sides share, or `certificate` and `key` (natweave pki makes them)')
+  if (methods.local === 'psk' && methods.remote === 'psk') return undefined
+
+  const believed = { ...trust, ...peer.trust }
+  const ownSide = (): LocalAuth | undefined => {
+    if (methods.local === 'psk') return { type: 'psk' }
+    const certificates = methods.local === 'raw' ? [] : files(certificate, 'certificate', sources)
+    if (key === undefined) return missing('key', `auth ${methods.local} needs the private key of this host`)
+    if (methods.local === 'certificate' && certificates.length === 0)
+      return missing('certificate', 'auth certificate needs the certificate of this host')
+    return { type: 'signature', certificates, key: privateKey(key, sources) }
+  }
+  const peersSide = (): RemoteAuth | undefined => {
+    if (methods.remote === 'psk') return { type: 'psk' }
+    if (methods.remote === 'raw') {
+      const keys = files(believed.keys, 'trust.keys', sources)
+      return keys.length > 0
+        ? { type: 'raw', keys }
+        : missing('trust.keys', 'auth raw needs the public key of the peer')
+    }
+    const ca = files(believed.ca, 'trust.ca', sources)
+    const { revocation = 'relaxed' } = believed
+    if (ca.length === 0) return missing('trust.ca', 'auth certificate needs a CA whose certificates are believed')
+    return { type: 'certificate', ca, crls: files(believed.crl, 'trust.crl', sources), revocation }
+  }
+  const missing = (at: string, problem: string): undefined => {
+    fail(at, `is missing; ${problem}`)
+    return undefined
+  }
+  const [own, theirs] = [ownSide(), peersSide()]
+  if (own === undefined || theirs === undefined) return undefined
+  return { local: own, remote: theirs, ...(peer.signatures !== undefined && { signatures: peer.signatures }) }
+}
+
+function files(given: MaterialInput | undefined, at: string, { readFile, fail }: AuthSources): Uint8Array[] {
+  const list = given === undefined ? [] : Array.isArray(given) ? given : [given]
+  return list.flatMap((one, i) => {
+    if (typeof one === 'string') return [new TextEncoder().encode(one)]
+    try {
+      return [readFile(one.file, 'public')]
+    } catch (error) {
+      fail(Array.isArray(given) ? `${at}[${i}]` : at, (error as Error).message)
+      return []
+    }
+  })
+}
+
+/** DER may end in what looks like a newline, so files are taken as they are. */
+function privateKey(key: KeyInput, { octets, readFile, fail }: AuthSources): Uint8Array | string {
+  if (typeof key === 'string') return octets(key, 'key')
+  if ('uri' in key) return key.uri
+  if (!('file' in key)) return octets(key, 'key')
+  try {
+    return readFile(key.file)
+  } catch (error) {
+    fail('key', (error as Error).message)
+    return new Uint8Array(0)
+  }
+}

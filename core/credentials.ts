@@ -1,0 +1,50 @@
+import type { Credentials } from './contracts/credentials.ts'
+import type { PeerSettings, Settings } from './contracts/settings.ts'
+import { ConfigError } from './errors.ts'
+import type { PeerCredentials } from './ike/credentials.ts'
+import { sameIdentity, showIdentity } from './ike/identity.ts'
+
+/**
+ * Opens the keys and certificates of all peers, before anything is started.
+ *
+ * @returns by the peer's name
+ * @throws ConfigError naming the place
+ */
+export function resolveCredentials(
+  settings: Settings,
+  providers: readonly Credentials[],
+): ReadonlyMap<string, PeerCredentials> {
+  const peers = Object.values(settings.peers)
+  return new Map(peers.map(peer => [peer.name, credentialsOf(peer, providers)]))
+}
+
+function credentialsOf({ name, auth, psk, localId }: PeerSettings, providers: readonly Credentials[]): PeerCredentials {
+  const [local, remote] = [auth?.local, auth?.remote]
+  if (psk === undefined && (local === undefined || local.type === 'psk' || remote?.type === 'psk'))
+    throw new ConfigError(`peers.${name}.psk`, 'is missing; it is what this peer is to be authenticated by')
+  const first = <T>(key: string, ask: (provider: Credentials) => T | undefined): T => {
+    for (const provider of providers) {
+      let found: T | undefined
+      try {
+        found = ask(provider)
+      } catch (error) {
+        throw new ConfigError(`peers.${name}.${key}`, (error as Error).message, { cause: error })
+      }
+      if (found !== undefined) return found
+    }
+    const loaded =
+      providers.length === 0 ? 'no plugin for certificates and keys is loaded; add x509' : 'no loaded plugin knows it'
+    throw new ConfigError(`peers.${name}.${key}`, loaded)
+  }
+  const signer = local?.type === 'signature' ? first('key', p => p.signer(local)) : undefined
+  // peers hold the identity against the certificate: better said now than as their refusal
+  if (signer !== undefined && signer.certificates.length > 0 && !signer.identities.some(i => sameIdentity(i, localId)))
+    throw new ConfigError(
+      `peers.${name}.localId`,
+      `${showIdentity(localId)} is not in the certificate of ${signer.description}, which names ${signer.identities.map(showIdentity).join(', ') || 'nobody'}; give one of these (or local.id)`,
+    )
+  return {
+    ...(signer !== undefined && { signer }),
+    ...(remote !== undefined && remote.type !== 'psk' && { trust: first('trust', p => p.trust(remote)) }),
+  }
+}

@@ -1,0 +1,111 @@
+import type { LocalAuth, PeerSettings, RemoteAuth } from '../contracts/settings.ts'
+import { PeerError } from '../errors.ts'
+import {
+  AuthMethod,
+  type Identification,
+  identification,
+  type Payload,
+  type PayloadOf,
+  payloadOf,
+  Writer,
+} from '../wire/index.ts'
+import type { InitOctets } from './channel.ts'
+import { certificatePayloads, presentedBy } from './credentials.ts'
+import { equalBytes } from './equal.ts'
+import { fromIdentification, showIdentity } from './identity.ts'
+import type { IkeSa } from './ike-sa.ts'
+import { pskAuth, signedOctets } from './keys.ts'
+import { chooseSignature, readSignature, writeSignature } from './signature.ts'
+
+/** AUTH: how an end proves who it is, and how the peer's proof is checked, RFC 7296 §2.15, RFC 7427. */
+
+export const localAuth = ({ auth }: PeerSettings): LocalAuth => auth?.local ?? { type: 'psk' }
+const remoteAuth = ({ auth }: PeerSettings): RemoteAuth => auth?.remote ?? { type: 'psk' }
+
+const body = (id: Identification): Uint8Array => {
+  const w = new Writer(64)
+  identification.write(w, id)
+  return w.finish()
+}
+
+/** What one side of this SA signs, or computes a MAC over. */
+function octetsOf(sa: IkeSa, side: 'own' | 'peer', octets: InitOctets, id: Identification): Uint8Array {
+  const { suite, keys, ni, nr } = sa.channel!
+  const initiator = (side === 'own') === sa.initiator
+  const [nonce, skp] = initiator ? [nr, keys.pi] : [ni, keys.pr]
+  return signedOctets(sa.crypto, suite.prf, octets[side], nonce, skp, body(id))
+}
+
+const mac = (sa: IkeSa, { psk }: PeerSettings, octets: Uint8Array): Uint8Array =>
+  pskAuth(sa.crypto, sa.channel!.suite.prf, psk ?? new Uint8Array(0), octets)
+
+/**
+ * CERT payloads and AUTH of this end.
+ * @throws PeerError PEER_AUTH_FAILED when there is no kind of signature that both ends know
+ */
+export function prove(
+  sa: IkeSa,
+  settings: PeerSettings,
+  octets: InitOctets,
+  id: Identification,
+): { readonly certificates: readonly Payload[]; readonly auth: PayloadOf<'AUTH'> } {
+  const own = octetsOf(sa, 'own', octets, id)
+  if (localAuth(settings).type === 'psk')
+    return {
+      certificates: [],
+      auth: { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: mac(sa, settings, own) },
+    }
+  const signer = sa.host.credentials(settings).signer!
+  const chosen = chooseSignature(signer.keyType, settings.auth?.signatures, sa.wishes.hashes)
+  if (typeof chosen === 'string') throw new PeerError('PEER_AUTH_FAILED', `${chosen} (peers.${settings.name})`)
+  const signature = signer.sign(chosen.scheme, chosen.form, own)
+  return {
+    certificates: certificatePayloads(signer),
+    auth: { type: 'AUTH', method: chosen.method, data: writeSignature(chosen, signature) },
+  }
+}
+
+/**
+ * Whether the peer has proved to be whom it says.
+ *
+ * @param octets - several where it is not known which of the peer's requests was the first
+ * @returns in words, for the log of this host, why it has not
+ */
+export function disproof(
+  sa: IkeSa,
+  settings: PeerSettings,
+  octets: readonly InitOctets[],
+  id: Identification,
+  payloads: readonly Payload[],
+  now: number,
+): string | undefined {
+  const auth = payloadOf(payloads, 'AUTH')
+  const identity = fromIdentification(id)
+  const remote = remoteAuth(settings)
+  const at = `peers.${settings.name}`
+  if (auth === undefined || identity === undefined) return 'an AUTH without a known identity'
+  if (remote.type === 'psk') {
+    if (auth.method !== AuthMethod.SHARED_KEY_MIC)
+      return `the peer ${methodWords(auth.method)}, not with a pre-shared key`
+    if (settings.psk === undefined) return `no pre-shared key is configured (${at}.psk)`
+    const fits = octets.some(o => equalBytes(auth.data, mac(sa, settings, octetsOf(sa, 'peer', o, id))))
+    return fits ? undefined : `the peer's AUTH does not verify: the pre-shared keys differ (${at}.psk)`
+  }
+  if (auth.method === AuthMethod.SHARED_KEY_MIC)
+    return `the peer authenticates with a pre-shared key, not with a ${remote.type === 'raw' ? 'public key' : 'certificate'} (${at}.auth)`
+  const judgement = sa.host.credentials(settings).trust!.judge(presentedBy(payloads), identity, sa.host.wall(now))
+  if (!judgement.ok) return `${judgement.why} (${at}.trust)`
+  const { key } = judgement
+  const signed = readSignature(auth, key.keyType, settings.auth?.signatures)
+  if (typeof signed === 'string') return `${signed} (${at})`
+  const { scheme, form, signature } = signed
+  if (!octets.some(o => key.verify(scheme, form, octetsOf(sa, 'peer', o, id), signature)))
+    return `the signature of ${showIdentity(identity)} does not verify with ${key.description}`
+  sa.provedBy = `${scheme}, ${key.description}`
+  return undefined
+}
+
+const methodWords = (method: number): string =>
+  method === AuthMethod.SHARED_KEY_MIC
+    ? 'authenticates with a pre-shared key'
+    : `authenticates with a signature (method ${method})`

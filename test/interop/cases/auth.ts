@@ -1,0 +1,166 @@
+import type { Case } from '../case.ts'
+import type { Lab, NatType } from '../lab.ts'
+import type { PartyAuth, Product } from '../party.ts'
+import { CA, END, issue, type KeyKind, revoke } from '../pki.ts'
+import { ping } from '../traffic.ts'
+import { Tunnel, type TunnelOptions } from '../tunnel.ts'
+
+/** How both ends prove who they are, with strongSwan in both roles behind NATs. */
+
+type Auth = NonNullable<TunnelOptions['auth']>
+type Pair = readonly [Product, Product]
+
+const PAIRS: readonly Pair[] = [
+  ['natweave', 'strongSwan'],
+  ['strongSwan', 'natweave'],
+]
+const NAT: NatType = 'port-restricted'
+const NAMES = { initiator: 'alice.lab.test', responder: 'moon.lab.test' } as const
+
+/** Ping both ways, and all that `expectProtected` checks. */
+async function use(tunnel: Tunnel, lab: Lab): Promise<readonly string[]> {
+  const inner = await tunnel.inner()
+  const there = await ping(lab, 'alice', tunnel.mars.address)
+  const back = await ping(lab, 'mars', inner.address)
+  return [`ping ${there} ${back}`, ...(await tunnel.expectProtected())]
+}
+
+async function works(lab: Lab, [initiator, responder]: Pair, auth: Auth): Promise<readonly string[]> {
+  return use(await Tunnel.up(lab, { initiator, responder, nat: NAT, auth }), lab)
+}
+
+interface CertificateWish {
+  readonly kind?: KeyKind
+  /** What natweave is told to sign with and to accept. */
+  readonly signatures?: readonly string[]
+  /** strongSwan's constraints: `pubkey`, `rsa/pss-sha384` … */
+  readonly constraint?: string
+  readonly charon?: string
+  /** One more CA between the root and both ends. */
+  readonly intermediate?: boolean
+  /** What is wrong with alice's certificate, as moon sees it. */
+  readonly flaw?: 'revoked' | 'foreign' | 'expired'
+}
+
+/** One CA, a certificate for each end, identities by subjectAltName. */
+async function certificates(wish: CertificateWish = {}): Promise<Auth> {
+  const { kind = 'p256', intermediate = false, constraint = 'pubkey', signatures, charon } = wish
+  const root = await issue({ subject: '/O=Lab/CN=Lab CA', kind, extensions: CA })
+  const middle = intermediate
+    ? await issue({ subject: '/O=Lab/CN=Lab Sub CA', kind, issuer: root, extensions: CA })
+    : undefined
+  let crl: string | undefined
+  const end = async (role: keyof typeof NAMES, peer: string): Promise<PartyAuth> => {
+    const name = NAMES[role]
+    const issuer = middle ?? root
+    const flaw = role === 'initiator' ? wish.flaw : undefined
+    const own = await issue({
+      subject: `/O=Lab/CN=${name}`,
+      kind,
+      issuer: flaw === 'foreign' ? await issue({ subject: '/O=Lab/CN=Foreign CA', extensions: CA }) : issuer,
+      extensions: END(`DNS:${name}`),
+      days: flaw === 'expired' ? 0 : 30,
+    })
+    if (flaw === 'revoked') crl = await revoke(root, own)
+    return {
+      identity: name,
+      peer,
+      natweave: {
+        certificate: [
+          { file: 'swanctl/x509/own.pem' },
+          ...(middle === undefined ? [] : [{ file: 'swanctl/x509ca/middle.pem' }]),
+        ],
+        key: { file: 'swanctl/private/own.key' },
+        trust: {
+          ca: { file: 'swanctl/x509ca/ca.pem' },
+          ...(crl === undefined ? {} : { crl: { file: 'swanctl/x509crl/ca.pem' } }),
+        },
+        ...(signatures === undefined ? {} : { signatures: signatures as never }),
+      },
+      swanctl: {
+        local: `auth = ${constraint}\n      certs = own.pem`,
+        remote: `auth = ${constraint}\n      cacerts = ca.pem`,
+      },
+      ...(charon === undefined ? {} : { charon }),
+      files: {
+        'x509/own.pem': own.certificate,
+        'private/own.key': own.key,
+        'x509ca/ca.pem': root.certificate,
+        ...(crl === undefined ? {} : { 'x509crl/ca.pem': crl }),
+        ...(middle === undefined ? {} : { 'x509ca/middle.pem': middle.certificate }),
+      },
+    }
+  }
+  const initiator = await end('initiator', NAMES.responder)
+  return { initiator, responder: await end('responder', NAMES.initiator) }
+}
+
+/** moon refuses alice: nothing comes up, and each end says what it has to. */
+async function refused(
+  lab: Lab,
+  [initiator, responder]: Pair,
+  auth: Auth,
+  words: { readonly alice: RegExp; readonly moon: RegExp },
+): Promise<readonly string[]> {
+  const tunnel = await Tunnel.prepare(lab, { initiator, responder, nat: NAT, auth })
+  const why = await tunnel.alice.connect().then(
+    () => 'it has connected',
+    (error: unknown) => (error as Error).message,
+  )
+  const said = { alice: words.alice.exec(why)?.[0], moon: words.moon.exec(tunnel.moon.log())?.[0] }
+  if (said.alice === undefined) throw new Error(`alice: not the refusal that is wanted: ${why}`)
+  if (said.moon === undefined) throw new Error(`moon has not said ${words.moon}`)
+  return [`alice: ${said.alice}`, `moon: ${said.moon}`, ...(await tunnel.expectNothing())]
+}
+
+const row = (what: string, pair: Pair, run: (lab: Lab) => Promise<readonly string[]>): Case => ({
+  name: `auth ${pair.join('→')} ${what}`,
+  needs: 'natweave',
+  run,
+})
+
+const both = (what: string, auth: () => Promise<Auth>): Case[] =>
+  PAIRS.map(pair => row(what, pair, async lab => works(lab, pair, await auth())))
+
+/** What natweave's log says of them. */
+const REFUSALS = [
+  { flaw: 'foreign', natweave: /leads to no trusted CA: O=Lab, CN=Foreign CA is not trusted/ },
+  { flaw: 'expired', natweave: /has expired on \d{4}-\d\d-\d\d/ },
+  { flaw: 'revoked', natweave: /is revoked by its CA/ },
+] as const
+
+/** charon without RFC 7427: RSA with SHA-1 (method 1), ECDSA by methods 9 to 11. */
+const CLASSIC = 'signature_authentication = no\n  signature_authentication_constraints = no'
+
+export const cases: readonly Case[] = [
+  ...(['rsa', 'p256', 'p384', 'p521', 'ed25519'] as const).flatMap(kind =>
+    both(`certificates ${kind}`, () => certificates({ kind })),
+  ),
+  ...both('certificates rsa-pss-sha384', () =>
+    certificates({ kind: 'rsa', signatures: ['rsa-pss-sha384'], constraint: 'ike:rsa/pss-sha384' }),
+  ),
+  ...both('certificates rsa-pkcs1-sha512', () =>
+    certificates({ kind: 'rsa', signatures: ['rsa-pkcs1-sha512'], constraint: 'ike:rsa-sha512' }),
+  ),
+  ...both('certificates rsa, method 1', () =>
+    certificates({ kind: 'rsa', signatures: ['rsa-pkcs1-sha1'], charon: CLASSIC }),
+  ),
+  ...(['p256', 'p384', 'p521'] as const).flatMap(kind =>
+    both(`certificates ${kind}, methods 9 to 11`, () => certificates({ kind, charon: CLASSIC })),
+  ),
+  ...both('certificates of an intermediate CA', () => certificates({ intermediate: true })),
+  ...REFUSALS.flatMap(({ flaw, natweave }) => [
+    row(`refused: ${flaw}`, ['strongSwan', 'natweave'], async lab =>
+      refused(lab, ['strongSwan', 'natweave'], await certificates({ flaw }), {
+        alice: /establishing CHILD_SA 'lan' failed|AUTHENTICATION_FAILED/,
+        moon: natweave,
+      }),
+    ),
+    row(`refused: ${flaw}`, ['natweave', 'strongSwan'], async lab =>
+      refused(lab, ['natweave', 'strongSwan'], await certificates({ flaw }), {
+        alice: /status 6: .*(trust the CA of our certificate|has expired on).*/,
+        moon: /(no trusted .* public key found|certificate was revoked|subject certificate invalid|Starting IKE charon).*/,
+      }),
+    ),
+  ]),
+]
