@@ -1,4 +1,6 @@
 /** natweave: the public door. Contracts for plugins, `createNatweave`, errors. */
+
+export { identity as parseIdentity, identityPattern as parseIdentityPattern } from './config/values.ts'
 export * from './contracts/credentials.ts'
 export * from './contracts/crypto.ts'
 export * from './contracts/data-plane.ts'
@@ -20,4 +22,5 @@ export * from './contracts/strategy.ts'
 export * from './contracts/transport.ts'
 export { createNatweave, type NatweaveOptions } from './create.ts'
 export * from './errors.ts'
+export { fit, fromIdentification, sameIdentity, showIdentity, toIdentification } from './ike/identity.ts'
 export { systemClock, systemRng } from './system.ts'

@@ -1,5 +1,6 @@
 import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
+import { ikeMe } from './ike-me/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
@@ -16,7 +17,7 @@ export interface DefaultsOptions {
 
 /**
  * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, UDP encapsulation, BEET mode, certificates.
+ * state in memory, UDP encapsulation, BEET mode, certificates, mediation.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
@@ -29,6 +30,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   udpEncap(),
   beet(),
   x509(),
+  ikeMe(),
 ]
 
-export { beet, memory, noble, nodeCrypto, tun, udp, udpEncap, x509 }
+export { beet, ikeMe, memory, noble, nodeCrypto, tun, udp, udpEncap, x509 }

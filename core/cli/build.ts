@@ -22,11 +22,12 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
+  'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
 /** The same set as `defaults()` of natweave/plugins, by name, so that only what is used is loaded. */
-export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509']
+export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509', 'ike-me']
 
 /** @throws ConfigError naming the plugin and its place */
 export async function build(config: Loaded, log: Log): Promise<Natweave> {

@@ -11,6 +11,8 @@ export interface IkeSaView {
   readonly initiatorSpi: bigint
   /** 0 until the responder chose it. */
   readonly responderSpi: bigint
+  /** Names the SA and all that replace it by rekeying: `IkeSaRef.id`. */
+  readonly line: string
   /** Config name of the peer; undefined on a responder until the peer has authenticated. */
   readonly peer: string | undefined
   readonly facts: Facts

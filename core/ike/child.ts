@@ -240,6 +240,13 @@ export function answerChild(
   const tsr = payloadOf(payloads, 'TSr')
   if (proposals === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'a Child SA request without SA or selectors', notify: NotifyType.INVALID_SYNTAX }
+  // an IKE SA for something else, such as mediation
+  if (Object.keys(sa.settings!.children).length === 0)
+    return {
+      code: 'PEER_NO_CHILDREN',
+      why: `peers.${sa.peer} has no children`,
+      notify: NotifyType.NO_ADDITIONAL_SAS,
+    }
   const refusals: string[] = []
   const candidate = findChild(sa, payloads, fromWire(tsi.selectors), fromWire(tsr.selectors), replaces, refusals)
   if (candidate === undefined)

@@ -19,7 +19,7 @@ const RETRANSMIT_MS = 25
 const RETRANSMIT_BASE = 1.8
 const RETRANSMIT_TRIES = 11
 /** How long a better pair has had its chance when one has succeeded: twice that one's round trip, within these. */
-const GRACE_MS = { least: 50, most: 300 } as const
+const GRACE_MS = { least: 30, most: 300 } as const
 /** Candidates that only packets told of: a replayed check from elsewhere makes one each. */
 const MAX_PEER_REFLEXIVE = 16
 
@@ -191,7 +191,7 @@ export class Checklist implements Machine<ChecklistIn, ChecklistOut> {
   #response({ number, flow, mapped }: ChecklistIn & { type: 'response' }, now: number, out: ChecklistOut[]): void {
     const entry = this.#entries.find(e => e.pair.number === number)
     // both ways between the same two endpoints, or it is no path (RFC 8445 §7.2.5.2.1)
-    if (entry === undefined || entry.sent === 0 || !sameFlow(entry.pair.flow, flow)) return
+    if (entry === undefined || entry.firstAt === Infinity || !sameFlow(entry.pair.flow, flow)) return
     const { base } = entry.pair.local
     if (mapped !== undefined && !this.#locals.some(l => sameEndpoint(l.endpoint, mapped)))
       if (this.#locals.length < MAX_PAIRS)

@@ -96,9 +96,9 @@ describe('answers', () => {
     until(20)
     give({ type: 'response', number: 2, flow: flow('198.51.100.2'), mapped: at('198.51.100.1') })
     expect(out).toMatchObject([{ type: 'succeeded', pair: { number: 2 }, rttMs: 15 }])
-    until(49)
+    until(29)
     expect(out).toHaveLength(1)
-    until(50)
+    until(30)
     expect(out[1]).toMatchObject({ type: 'nominated', pair: { number: 2 } })
     expect(out[1]).toHaveProperty('why', expect.stringContaining('server-reflexive'))
   })
@@ -130,6 +130,15 @@ describe('answers', () => {
     until(500)
     expect(out).toEqual([])
   })
+})
+
+test('an answer is not overlooked because the peer has checked the same pair meanwhile', () => {
+  const { out, give, until } = run(true)
+  until(0)
+  give({ type: 'request', flow: flow('10.2.0.5'), priority: candidatePriority('peer-reflexive') })
+  give({ type: 'response', number: 1, flow: flow('10.2.0.5'), mapped: undefined })
+  until(2)
+  expect(out.map(o => o.type)).toEqual(['succeeded', 'nominated'])
 })
 
 describe('checks of the peer', () => {

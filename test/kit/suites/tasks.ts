@@ -32,6 +32,7 @@ export class TaskSide implements IkeSaView {
   readonly initiator: boolean
   readonly initiatorSpi = 0x1122334455667788n
   responderSpi = 0n
+  readonly line = '1122334455667788'
   readonly peer: string | undefined
   readonly crypto: CryptoProvider
   readonly rng: SeededRng

@@ -34,6 +34,7 @@ class End implements IkeSaView {
   readonly initiator: boolean
   readonly initiatorSpi = 0x0102030405060708n
   readonly responderSpi = 0x1112131415161718n
+  readonly line = '0102030405060708'
   readonly peer = undefined
   readonly crypto = nodeCryptoProvider
   readonly rng = new SeededRng(1)
