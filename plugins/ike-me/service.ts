@@ -76,6 +76,7 @@ export class MediationService implements Service {
       case 'bound':
         return this.#client.bound(input, now)
       case 'locals':
+      case 'stop':
       case 'sa-moved':
       case 'resolved':
         return []
