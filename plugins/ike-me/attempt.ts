@@ -206,26 +206,28 @@ export class Attempt {
   }
 
   #told(outs: readonly ChecklistOut[], now: number): AttemptOut[] {
-    return outs.flatMap((o): AttemptOut[] => {
-      switch (o.type) {
-        case 'check': {
-          const { flow, number } = o.pair
-          return [{ type: 'transmit', bytes: checkRequest(this.#options.crypto, flow, number, this.#keys), flow }]
-        }
-        case 'succeeded':
-          this.#works = true
-          this.#openAt = Infinity
-          this.#sprayAt = Infinity
-          this.#sprayer = undefined
-          return [o]
-        case 'nominated':
-          this.#chosen = o.pair
-          return [{ ...o, checks: this.#list?.size.checks ?? 0 }]
-        case 'failed':
-          this.#checksUntil = Math.min(this.#checksUntil, now)
-          return []
+    return outs.flatMap(o => this.#tell(o, now))
+  }
+
+  #tell(o: ChecklistOut, now: number): AttemptOut[] {
+    switch (o.type) {
+      case 'check': {
+        const { flow, number } = o.pair
+        return [{ type: 'transmit', bytes: checkRequest(this.#options.crypto, flow, number, this.#keys), flow }]
       }
-    })
+      case 'succeeded':
+        this.#works = true
+        this.#openAt = Infinity
+        this.#sprayAt = Infinity
+        this.#sprayer = undefined
+        return [o]
+      case 'nominated':
+        this.#chosen = o.pair
+        return [{ ...o, checks: this.#list?.size.checks ?? 0 }]
+      case 'failed':
+        this.#checksUntil = Math.min(this.#checksUntil, now)
+        return []
+    }
   }
 
   #open(): AttemptOut[] {

@@ -376,38 +376,40 @@ export class MediationClient {
   }
 
   #did(attempt: Attempt, outs: readonly AttemptOut[], now: number): ServiceOut[] {
+    return outs.flatMap(o => this.#do(attempt, o, now))
+  }
+
+  #do(attempt: Attempt, o: AttemptOut, now: number): ServiceOut[] {
     const { peer } = attempt
-    return outs.flatMap((o): ServiceOut[] => {
-      switch (o.type) {
-        case 'transmit':
-          return [o]
-        case 'succeeded': {
-          const { local, remote } = o.pair.flow
-          const text = `${showEndpoint(local)} to ${showEndpoint(remote)} works, round trip ${Math.round(o.rttMs)} ms`
-          return [progress(peer, 'pair', text)]
-        }
-        case 'punching':
-          return [progress(peer, 'punching', o.text)]
-        case 'nominated': {
-          const { flow } = o.pair
-          const text = `${showEndpoint(flow.remote)} after ${o.checks} checks and ${Math.round(now - attempt.startedAt)} ms: ${o.why}`
-          const find = this.#finds.get(peer)
-          if (find?.attempt === attempt) find.waits = 'ike'
-          return [progress(peer, 'chosen', text), { type: 'ready', peer, flow, why: o.why }]
-        }
-        case 'bind':
-          return Array.from({ length: o.count }, (_, i) => ({
-            type: 'bind',
-            address: o.base.address,
-            tag: `punch ${attempt.name} ${i}`,
-          }))
-        case 'failed': {
-          const find = this.#finds.get(peer)
-          const dropped = this.#drop(attempt)
-          return find?.attempt === attempt ? [...dropped, ...this.#fail(find, 'PATH_NO_PAIR', o.why)] : dropped
-        }
+    switch (o.type) {
+      case 'transmit':
+        return [o]
+      case 'succeeded': {
+        const { local, remote } = o.pair.flow
+        const text = `${showEndpoint(local)} to ${showEndpoint(remote)} works, round trip ${Math.round(o.rttMs)} ms`
+        return [progress(peer, 'pair', text)]
       }
-    })
+      case 'punching':
+        return [progress(peer, 'punching', o.text)]
+      case 'nominated': {
+        const { flow } = o.pair
+        const text = `${showEndpoint(flow.remote)} after ${o.checks} checks and ${Math.round(now - attempt.startedAt)} ms: ${o.why}`
+        const find = this.#finds.get(peer)
+        if (find?.attempt === attempt) find.waits = 'ike'
+        return [progress(peer, 'chosen', text), { type: 'ready', peer, flow, why: o.why }]
+      }
+      case 'bind':
+        return Array.from({ length: o.count }, (_, i) => ({
+          type: 'bind',
+          address: o.base.address,
+          tag: `punch ${attempt.name} ${i}`,
+        }))
+      case 'failed': {
+        const find = this.#finds.get(peer)
+        const dropped = this.#drop(attempt)
+        return find?.attempt === attempt ? [...dropped, ...this.#fail(find, 'PATH_NO_PAIR', o.why)] : dropped
+      }
+    }
   }
 
   #fail(find: Find, code: string, why: string): ServiceOut[] {
