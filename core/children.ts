@@ -23,6 +23,7 @@ export class Children {
   readonly #planes: readonly DataPlane[]
   readonly #byId = new Map<string, Entry>()
   readonly #spis = new Set<number>()
+  readonly #waiting: { readonly at: number; readonly id: string }[] = []
   readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
 
   /** @param planes - asked in order; the last one's refusal is the reason given */
@@ -81,6 +82,11 @@ export class Children {
     this.#byId.get(id)?.plane.activate(id)
   }
 
+  /** Activates it by then, if nothing has before; it may be gone. */
+  activateAt({ id }: ChildSa, at: number): void {
+    this.#waiting.push({ at, id })
+  }
+
   /** A rekey has replaced it: its successor sends, it receives a little longer. */
   retire(child: ChildSa, now: number): void {
     const { successor } = child
@@ -112,11 +118,17 @@ export class Children {
   }
 
   get deadline(): number {
-    return this.#retired[0]?.at ?? Infinity
+    return Math.min(this.#retired[0]?.at ?? Infinity, this.#waiting[0]?.at ?? Infinity)
   }
 
   timeout(now: number): void {
-    while (this.deadline <= now) this.remove(this.#retired.shift()!.child)
+    while ((this.#retired[0]?.at ?? Infinity) <= now) this.remove(this.#retired.shift()!.child)
+    while ((this.#waiting[0]?.at ?? Infinity) <= now) {
+      const { id } = this.#waiting.shift()!
+      const child = this.#byId.get(id)?.child
+      // one that was replaced meanwhile would take over from its own successor
+      if (child !== undefined && child.successor === undefined) this.activate(child)
+    }
   }
 }
 

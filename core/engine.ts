@@ -12,11 +12,9 @@ import { UsageError, WireError } from './errors.ts'
 import { Host, type HostOptions } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
 import type { ChildSa } from './ike/host.ts'
-import { IkeSa } from './ike/ike-sa.ts'
-import { Init } from './ike/init.ts'
 import { notify } from './ike/notify.ts'
 import { planFor } from './ike/plan.ts'
-import { freshSpi, RekeyIke } from './ike/rekey-ike.ts'
+import { RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
 import { fromSettings } from './ike/selectors.ts'
@@ -121,7 +119,6 @@ export class Engine {
     const wishes = {
       ...parts,
       host: this.#host,
-      initiate: (peer: Peer, flow: Flow, now: number) => this.#initiate(peer, flow, now),
       failed: (peer: Peer, code: string, why: string, now: number) => this.#failed(peer, code, why, now),
       answered: (now: number) => {
         this.#now = now
@@ -270,7 +267,7 @@ export class Engine {
     this.#now = now
     const peer = this.#peer(name)
     peer.wanted = true
-    if (peer.state === 'established') return this.#complete(peer.current!, now)
+    if (peer.state === 'established') return this.#live.complete(peer.current!, now)
     if (peer.state === 'connecting') return
     const { settings } = peer
     const facts: Record<string, Fact> = { ...peer.facts }
@@ -282,15 +279,6 @@ export class Engine {
     this.#rim.event(name, { type: 'connecting', plan }, now)
     peer.path = plan.path
     this.services.ask(plan.path, { type: 'find', peer: name, remote, source }, now)
-  }
-
-  /** The IKE SA stands; Child SAs that were deleted meanwhile are negotiated again. */
-  #complete(sa: IkeSa, now: number): void {
-    const there = new Set([...sa.children.values()].map(child => child.settings.name))
-    if (!sa.pending(ChildExchange))
-      for (const child of Object.values(sa.settings!.children))
-        if (child.start === 'connect' && !there.has(child.name)) sa.enqueue(new ChildExchange(child), now)
-    this.#live.carryOut(sa, now)
   }
 
   /** Deletes all SAs with the peer; the answers to the DELETEs come as events. */
@@ -381,26 +369,6 @@ export class Engine {
     if ((flags & Flag.RESPONSE) !== 0 || responderSpi !== 0n) return
     const head = { initiatorSpi, responderSpi, exchange, flags: Flag.RESPONSE, messageId }
     this.#rim.sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
-  }
-
-  #initiate(peer: Peer, flow: Flow, now: number): void {
-    const sa = new IkeSa({
-      host: this.#host,
-      behaviour: ikev2,
-      initiator: true,
-      initiatorSpi: freshSpi(this.#host),
-      responderSpi: 0n,
-      flow,
-      now,
-      first: { own: 0, peer: 0 },
-    })
-    sa.settings = peer.settings
-    sa.facts = peer.facts
-    this.#host.observe(sa)
-    peer.sas.push(sa)
-    this.#live.table.add(sa)
-    new Init(sa, now)
-    this.#live.carryOut(sa, now)
   }
 
   #failed(peer: Peer, code: string, why: string, now: number): void {

@@ -5,7 +5,7 @@ import type { IkeTask, IncomingMessage } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
 import type { JudgedPlan, PlanReport } from './contracts/natweave.ts'
-import type { Address } from './contracts/net.ts'
+import { type Address, showEndpoint } from './contracts/net.ts'
 import type {
   ChildSettings,
   Identity,
@@ -19,8 +19,10 @@ import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { PeerCredentials } from './ike/credentials.ts'
 import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
+import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
+import { crossed } from './ike/reauth.ts'
 import { ahObstacle } from './policy/ah.ts'
 import { choose, type Wanted } from './policy/choose.ts'
 import { derive } from './policy/derived.ts'
@@ -30,6 +32,7 @@ import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
 import { SeenAs } from './seen-as.ts'
+import { alike, sameEnd } from './unique.ts'
 import type { Payload } from './wire/index.ts'
 
 export interface HostOptions {
@@ -240,10 +243,16 @@ export class Host implements IkeHost {
     return ++this.#serial
   }
 
-  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
+  lease(sa: IkeSa, identity: Identity, family: 4 | 6, wanted?: Address): Address | undefined {
+    const peer = sa.settings!
     const pool = this.#settings.pools[peer.pool ?? '']
     if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
-    return this.#pools.get(pool.name)!.lease(`${identity.type}:${identity.value}`, peer.unique === 'replace')
+    const leases = this.#pools.get(pool.name)!
+    const owner = `${identity.type}:${identity.value}`
+    // who authenticates anew from where it is goes on with its address, even where an identity stands for many hosts
+    const again = this.#alike(sa).some(other => other.assigned.includes(wanted ?? '') && sameEnd(other, sa))
+    if (again && leases.again(owner, wanted!)) return wanted
+    return leases.lease(owner, peer.unique === 'replace' || peer.unique === 'keep')
   }
 
   release(peer: PeerSettings, address: Address): void {
@@ -260,8 +269,21 @@ export class Host implements IkeHost {
 
   first(sa: IkeSa): boolean {
     // RFC 7296 §2.4: never said by one of several hosts that share an identity
-    if (sa.settings?.unique === 'keep') return false
+    if (sa.settings?.unique === 'never') return false
     return this.#links.sasOf(sa.peer ?? '').every(other => other === sa)
+  }
+
+  rejects(sa: IkeSa, contact: boolean): string | undefined {
+    if (sa.settings?.unique !== 'keep' || contact) return undefined
+    const kept = this.#alike(sa).find(other => !sameEnd(other, sa) && !crossed(other, sa))
+    if (kept === undefined) return undefined
+    return `${showIdentity(sa.remoteId)} is connected from ${showEndpoint(kept.flow.remote)}, and peers.${sa.peer}.unique is keep`
+  }
+
+  /** Other IKE SAs that stand with the same identity. */
+  #alike(sa: IkeSa): readonly IkeSa[] {
+    const others = this.#links.sasOf(sa.peer ?? '')
+    return others.filter(other => alike(other, sa) && other.state === 'established')
   }
 
   counters(child: ChildSa): ChildCounters | undefined {

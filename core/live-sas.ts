@@ -1,17 +1,30 @@
 import type { Children } from './children.ts'
 import { type Flow, showEndpoint } from './contracts/net.ts'
+import type { ChildSettings } from './contracts/settings.ts'
 import type { Host } from './host.ts'
+import { ChildExchange } from './ike/create-child.ts'
 import type { ChildSa, IkeEffect } from './ike/host.ts'
-import { sameIdentity, showIdentity } from './ike/identity.ts'
-import type { IkeSa } from './ike/ike-sa.ts'
+import { showIdentity } from './ike/identity.ts'
+import { IkeSa } from './ike/ike-sa.ts'
 import { DeleteChild, DeleteIke } from './ike/informational.ts'
+import { Init } from './ike/init.ts'
 import { showProposal } from './ike/proposal.ts'
+import { freshSpi } from './ike/rekey-ike.ts'
+import { ikev2 } from './ike/respond.ts'
 import { espProposal, suiteProposal } from './ike/selection.ts'
 import type { IntegrityWatch } from './integrity-watch.ts'
 import type { Peer } from './peer.ts'
 import type { Rim } from './rim.ts'
 import { SaTable } from './sa-table.ts'
 import type { Services } from './services.ts'
+import { standIn, verdicts } from './unique.ts'
+
+/** How long an SA that its peer will delete, if it renews it, stands beside the new one. */
+const LATER_MS = 10_000
+/** How long a Child SA that stands in for another waits for a packet of the peer before it sends. */
+const OVERLAP_MS = 2_000
+/** Pause before authentication is tried anew again. */
+const REAUTH_AGAIN_MS = 60_000
 
 export interface LiveSasParts {
   readonly rim: Rim
@@ -93,7 +106,7 @@ export class LiveSas {
         return children.retire(effect.child, now)
       case 'child-down': {
         const { id, settings } = effect.child
-        children.remove(effect.child)
+        this.#remove(sa, effect.child, now)
         watch.forget(effect.child)
         rim.event(name, { type: 'child-down', child: settings.name, id, why: effect.why }, now)
         return rim.deviceChanged()
@@ -111,6 +124,11 @@ export class LiveSas {
       case 'also':
         this.table.add(effect.sa)
         return this.carryOut(effect.sa, now)
+      case 'reauth':
+        return this.#reauth(sa, now)
+      case 'renewed':
+        rim.event(name, { type: 'reauthenticated' }, now)
+        return this.end(effect.old, 'authenticated anew', now)
       case 'rekeyed':
         return this.#rekeyed(sa, effect.successor, now)
       case 'rekey-failed':
@@ -133,12 +151,11 @@ export class LiveSas {
     peer.succeeded()
     const suite = showProposal(suiteProposal(sa.channel!.suite))
     this.#parts.rim.event(sa.peer!, { type: 'established', suite, remoteId: showIdentity(sa.remoteId) }, now)
-    for (const other of [...peer.sas]) {
-      if (other === sa || other.remoteId === undefined || !sameIdentity(other.remoteId, sa.remoteId!)) continue
-      // INITIAL_CONTACT: the peer has lost the old one, telling it would be talking to nobody
-      if (contact) other.close('OK', 'the peer has started anew', now)
-      else if (peer.settings.unique === 'replace' && other.createdAt < sa.createdAt) this.end(other, 'replaced', now)
-      this.carryOut(other, now)
+    for (const { sa: other, fate, why } of verdicts(peer, sa, contact)) {
+      if (fate === 'end') this.end(other, why, now)
+      else if (fate === 'forget') other.close('OK', why, now)
+      else other.endLater(now + LATER_MS, why)
+      if (other !== sa) this.carryOut(other, now)
     }
     this.#parts.services.up(sa, now)
   }
@@ -150,13 +167,16 @@ export class LiveSas {
     replaces: ChildSa | 'redundant' | undefined,
     now: number,
   ): void {
-    const { rim, host, children, ready } = this.#parts
+    const { rim, host, children, peers, ready } = this.#parts
     const name = child.settings.name
-    const refusal = children.install(sa, child, outbound, host, now)
+    const old = child.initiator || !outbound ? undefined : standIn(peers.get(sa.peer!)!, sa, child)
+    const refusal = children.install(sa, child, outbound && old === undefined, host, now)
     if (refusal !== undefined) {
       sa.enqueue(new DeleteChild(child, refusal.why), now)
       return rim.event(sa.peer!, { type: 'child-failed', child: name, ...refusal }, now)
     }
+    // the answer that gives the peer the keys may be lost: it is sent on when the peer does, or at latest soon
+    if (old !== undefined) children.activateAt(child, now + OVERLAP_MS)
     const suite = showProposal(espProposal(child.suite))
     const up = { child: name, id: child.id }
     if (replaces === undefined) rim.event(sa.peer!, { type: 'child-up', ...up, plan: child.plan, suite }, now)
@@ -164,6 +184,45 @@ export class LiveSas {
     sa.armKeepalive(now)
     rim.deviceChanged()
     ready(sa.peer!, name, now)
+  }
+
+  /** Removes a Child SA; where another one carries the same traffic, that takes over, and this one receives a little longer. */
+  #remove(sa: IkeSa, child: ChildSa, now: number): void {
+    const { children, peers } = this.#parts
+    const peer = peers.get(sa.peer ?? '')
+    const other = peer === undefined ? undefined : standIn(peer, sa, child)
+    if (other === undefined) return children.remove(child)
+    child.successor = other
+    children.retire(child, now)
+  }
+
+  #reauth(sa: IkeSa, now: number): void {
+    if (!sa.initiated) return this.end(sa, 'the peer has not authenticated anew in time', now)
+    const names = new Set([...sa.children.values()].map(child => child.settings.name))
+    const wanted = Object.values(sa.settings!.children).filter(child => names.has(child.name))
+    this.initiate(this.#parts.peers.get(sa.peer!)!, sa.flow, now, { wanted, renews: sa })
+  }
+
+  /** Starts making an IKE SA with a peer; what comes of it are events. */
+  initiate(
+    peer: Peer,
+    flow: Flow,
+    now: number,
+    { wanted, renews }: { readonly wanted?: readonly ChildSettings[]; readonly renews?: IkeSa } = {},
+  ): void {
+    const { host } = this.#parts
+    const initiatorSpi = freshSpi(host)
+    const first = { own: 0, peer: 0 }
+    const sa = new IkeSa({ host, behaviour: ikev2, initiator: true, initiatorSpi, responderSpi: 0n, flow, now, first })
+    sa.settings = peer.settings
+    sa.facts = peer.facts
+    sa.wanted = wanted
+    sa.renews = renews
+    host.observe(sa)
+    peer.sas.push(sa)
+    this.table.add(sa)
+    new Init(sa, now)
+    this.carryOut(sa, now)
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
@@ -185,12 +244,40 @@ export class LiveSas {
       return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
     peer.remove(sa)
     services.down(sa, why, now)
-    if (sa.successor !== undefined || sa.provisional || peer.current !== undefined) return
-    const wasUp = sa.remoteId !== undefined
+    if (sa.successor !== undefined || sa.provisional) return
+    if (sa.renews?.state === 'established') return this.#notRenewed(sa.renews, code, why, now)
+    const wasUp = sa.establishedAt !== Infinity
+    const { current } = peer
+    // somebody else's attempt that failed says nothing of what stands
+    if (current !== undefined && !wasUp && !sa.initiated)
+      return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
+    if (current !== undefined && (!wasUp || current.state === 'established')) return this.#standsOn(peer, now)
     if (code === 'OK' && !peer.wanted) peer.lastError = undefined
     else peer.failed(why, now)
     rim.event(sa.peer!, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
     if (!wasUp) services.tell({ type: 'connect-failed', peer: sa.peer!, code, why }, now)
     rim.deviceChanged()
+  }
+
+  /** The old one is as good as it was until its peer ends it. */
+  #notRenewed(old: IkeSa, code: string, why: string, now: number): void {
+    old.reauthAt = now + REAUTH_AGAIN_MS
+    this.#parts.rim.event(old.peer!, { type: 'reauth-failed', code, why }, now)
+    this.carryOut(old, now)
+  }
+
+  /** One of several SAs has gone: what it had and is wanted is made on the one that stays. */
+  #standsOn(peer: Peer, now: number): void {
+    const { current } = peer
+    if (peer.wanted && current?.state === 'established') this.complete(current, now)
+  }
+
+  /** Negotiates the Child SAs that are wanted and not there. */
+  complete(sa: IkeSa, now: number): void {
+    const there = new Set([...sa.children.values()].map(child => child.settings.name))
+    if (!sa.pending(ChildExchange))
+      for (const child of Object.values(sa.settings!.children))
+        if (child.start === 'connect' && !there.has(child.name)) sa.enqueue(new ChildExchange(child), now)
+    this.carryOut(sa, now)
   }
 }

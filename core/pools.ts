@@ -46,6 +46,14 @@ export class Pool {
     return address
   }
 
+  /** The same address for one more use. @returns false when it is not the owner's */
+  again(owner: string, address: Address): boolean {
+    const lease = this.#leases.get(address)
+    if (lease?.owner !== owner || lease.users === 0) return false
+    lease.users++
+    return true
+  }
+
   /** Gives one use of an address back; it stays reserved for its owner until it is needed. */
   release(address: Address): void {
     const lease = this.#leases.get(address)

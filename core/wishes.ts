@@ -16,7 +16,6 @@ export interface WishParts {
   readonly live: LiveSas
   readonly services: Services
   readonly peers: ReadonlyMap<string, Peer>
-  readonly initiate: (peer: Peer, flow: Flow, now: number) => void
   readonly failed: (peer: Peer, code: string, why: string, now: number) => void
   /** Something came from outside the engine: time has passed. */
   readonly answered: (now: number) => void
@@ -78,7 +77,7 @@ function ready(name: string, flow: Flow, parts: WishParts, now: number): void {
   peer.path = undefined
   const sa = peer.current
   if (sa?.state === 'established') move(sa, flow, parts, now)
-  else parts.initiate(peer, flow, now)
+  else parts.live.initiate(peer, flow, now)
 }
 
 function move(sa: IkeSa, flow: Flow, { live }: WishParts, now: number): void {

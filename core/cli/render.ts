@@ -131,6 +131,10 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
       return `${event.child} rekeyed`
     case 'rekeyed':
       return 'IKE SA rekeyed'
+    case 'reauthenticated':
+      return 'authenticated anew, by another IKE SA'
+    case 'reauth-failed':
+      return c.yellow(`the peer could not be authenticated anew: ${event.why}`)
     case 'rekey-failed':
       return c.red(`the IKE SA could not be rekeyed: ${event.why}`)
     case 'child-failed':

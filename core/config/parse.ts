@@ -255,6 +255,7 @@ function resolvePeer(
     reconnect: peer.reconnect,
     dpdMs: peer.dpd,
     rekeyMs: peer.rekey,
+    reauthMs: peer.reauth,
     keepaliveMs: peer.keepalive,
     unique: peer.unique,
     facts: peer.facts,

@@ -147,11 +147,14 @@ const peer = z.strictObject({
     .default(30_000)
     .describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
   rekey: time.default(4 * 3_600_000),
+  reauth: time.default(0).describe('Authenticate anew after this time, make-before-break; 0 for never'),
   keepalive: time.default(20_000).describe('NAT-keepalive interval; 0 for none'),
   unique: z
-    .enum(['replace', 'keep'])
+    .enum(['replace', 'keep', 'no', 'never'])
     .default('replace')
-    .describe('What to do with an older IKE SA of the same identity'),
+    .describe(
+      'Of several IKE SAs with one identity: replace the older one, keep it and refuse the new one, or have both; never: the identity stands for many hosts',
+    ),
   facts: facts.describe('What you know of the way to this peer: mediatorTrusted, or a word of your own'),
   options: z.record(text, z.unknown()).default({}).describe('What is meant for plugins, by their names'),
 })

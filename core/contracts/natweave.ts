@@ -130,6 +130,10 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
     }
   | { readonly type: 'child-rekeyed'; readonly child: string; readonly id: string; readonly previous: string }
   | { readonly type: 'rekeyed' }
+  /** A new IKE SA has taken over from one that was authenticated long ago. */
+  | { readonly type: 'reauthenticated' }
+  /** The old IKE SA goes on, and it is tried again. */
+  | { readonly type: 'reauth-failed'; readonly code: string; readonly why: string }
   /** The IKE SA goes on with its old keys and tries again. */
   | { readonly type: 'rekey-failed'; readonly code: string; readonly why: string }
   | { readonly type: 'child-down'; readonly child: string; readonly id: string; readonly why: string }

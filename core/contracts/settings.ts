@@ -101,8 +101,14 @@ export interface PeerSettings {
   readonly dpdMs: number
   readonly rekeyMs: number
   readonly keepaliveMs: number
-  /** What to do with an older IKE SA of the same identities. */
-  readonly unique: 'replace' | 'keep'
+  /** Authenticate anew after this long, by a new IKE SA before the old one goes; absent or 0: never. */
+  readonly reauthMs?: number
+  /**
+   * What becomes of several IKE SAs with the same identity of the peer. `replace`: the new one replaces the old one; `keep`:
+   * the new one is refused; `no`: both stay, unless the peer says that it has started anew; `never`: both stay, and nobody
+   * says so, as the identity stands for many hosts.
+   */
+  readonly unique: 'replace' | 'keep' | 'no' | 'never'
   /** What the user knows of this peer and the way to it; absent: nothing. */
   readonly facts?: Readonly<Record<string, FactValue>>
   /** What is meant for plugins, by their names, as it was written; each checks its own. Absent: nothing. */

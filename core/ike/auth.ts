@@ -27,7 +27,9 @@ import { choosePlan } from './plan.ts'
 import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
 import { disproof, prove } from './proof.ts'
 import { parseProposals } from './proposal.ts'
+import { announceLifetime, Renewed, readLifetime } from './reauth.ts'
 import { suiteFits } from './selection.ts'
+import { wantedChildren } from './wanted.ts'
 
 /** IKE_AUTH, RFC 7296 §1.2, §2.15, and the first Child SA. */
 
@@ -43,8 +45,7 @@ export class AuthExchange implements Exchange {
   request(sa: IkeSa): Payload[] {
     const settings = sa.settings!
     const id = toIdentification(settings.localId)
-    const child =
-      Object.values(settings.children).find(c => c.start === 'connect') ?? Object.values(settings.children)[0]
+    const [child] = wantedChildren(sa)
     this.#intent = child === undefined ? undefined : intend(sa, child)
     const { remoteId } = settings
     const ppk = offerPpk(sa, () => prove(sa, settings, this.#octets, id).auth.data)
@@ -56,7 +57,7 @@ export class AuthExchange implements Exchange {
       ...requestCertificates([sa.host.credentials(settings)]),
       ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
       proof.auth,
-      ...(this.#intent === undefined ? [] : requestConfiguration(settings)),
+      ...(this.#intent === undefined ? [] : requestConfiguration(settings, sa.renews?.virtual)),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
       ...ppk,
@@ -85,6 +86,7 @@ export class AuthExchange implements Exchange {
     sa.dns = dns
     acceptMobike(sa, message)
     sa.establish(false, now)
+    readLifetime(sa, payloads, now)
     if (addresses.length > 0) sa.effect({ type: 'addresses' })
     this.#child(sa, message, now)
     // what the NAT does now is what later answers are compared with
@@ -100,8 +102,9 @@ export class AuthExchange implements Exchange {
       sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
       rejectAnswer(sa, intent, message.payloads, now)
     } else addChild(sa, result, true)
-    for (const child of Object.values(sa.settings!.children))
-      if (child.name !== intent.settings.name && child.start === 'connect') sa.enqueue(new ChildExchange(child), now)
+    for (const child of wantedChildren(sa))
+      if (child.name !== intent.settings.name) sa.enqueue(new ChildExchange(child), now)
+    sa.enqueue(new Renewed(), now)
   }
 
   /** The peer believes the SA stands: it is told, in an INFORMATIONAL of its own (RFC 7296 §2.21.2). */
@@ -131,8 +134,11 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   const answer: Payload[] = [{ type: 'IDr', ...id }, ...proof.certificates, proof.auth, ...confirmPpk(sa, payloads)]
   settlePpk(sa)
   sa.initOctets = undefined
-  sa.establish(findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined, now)
-  return [...answer, ...firstChild(sa, identity!, payloads, now), ...mobike]
+  const contact = findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined
+  const rejected = sa.host.rejects(sa, contact)
+  if (rejected !== undefined) throw new PeerError('PEER_UNIQUE', rejected, NotifyType.AUTHENTICATION_FAILED)
+  sa.establish(contact, now)
+  return [...answer, ...firstChild(sa, identity!, payloads, now), ...mobike, ...announceLifetime(sa)]
 }
 
 function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {

@@ -15,13 +15,23 @@ import type { IkeSa } from './ike-sa.ts'
 const { INTERNAL_IP4_ADDRESS, INTERNAL_IP6_ADDRESS, INTERNAL_IP4_DNS, INTERNAL_IP6_DNS } = ConfigAttribute
 const EMPTY = new Uint8Array(0)
 
-export function requestConfiguration(settings: PeerSettings): Payload[] {
+/** @param before - addresses that an SA which this one renews has: the same are asked for */
+export function requestConfiguration(settings: PeerSettings, before: readonly Address[] = []): Payload[] {
   if (settings.requestAddresses.length === 0) return []
   const attributes = settings.requestAddresses.flatMap(family => [
-    { type: family === 4 ? INTERNAL_IP4_ADDRESS : INTERNAL_IP6_ADDRESS, value: EMPTY },
+    {
+      type: family === 4 ? INTERNAL_IP4_ADDRESS : INTERNAL_IP6_ADDRESS,
+      value: wish(before.find(a => a.includes(':') === (family === 6))),
+    },
     { type: family === 4 ? INTERNAL_IP4_DNS : INTERNAL_IP6_DNS, value: EMPTY },
   ])
   return [{ type: 'CP', configType: ConfigType.CFG_REQUEST, attributes }]
+}
+
+/** An address as attributes have it: with a prefix length in version 6. */
+function wish(address: Address | undefined): Uint8Array {
+  const bytes = address === undefined ? undefined : parseAddress(address)
+  return bytes?.length === 16 ? Uint8Array.of(...bytes, 128) : (bytes ?? EMPTY)
 }
 
 /** What a CFG_REPLY assigns; attributes of wrong length are ignored. */
@@ -52,18 +62,25 @@ export function assignAddresses(sa: IkeSa, identity: Identity, cp: PayloadOf<'CP
     [4, INTERNAL_IP4_ADDRESS],
     [6, INTERNAL_IP6_ADDRESS],
   ] as const) {
-    const address = wanted.has(type) ? sa.host.lease(settings, identity, family) : undefined
+    const address = wanted.has(type) ? sa.host.lease(sa, identity, family, asked(cp, type, family)) : undefined
     if (address === undefined) continue
     assigned.push(address)
     const bytes = parseAddress(address)!
     attributes.push({ type, value: family === 4 ? bytes : Uint8Array.of(...bytes, 128) })
   }
-  const asked = wanted.has(INTERNAL_IP4_ADDRESS) || wanted.has(INTERNAL_IP6_ADDRESS)
-  if (asked && assigned.length === 0) return undefined
+  const all = wanted.has(INTERNAL_IP4_ADDRESS) || wanted.has(INTERNAL_IP6_ADDRESS)
+  if (all && assigned.length === 0) return undefined
   for (const server of sa.host.dns(settings)) {
     const type = server.includes(':') ? INTERNAL_IP6_DNS : INTERNAL_IP4_DNS
     if (wanted.has(type)) attributes.push({ type, value: parseAddress(server)! })
   }
   sa.assigned = assigned
   return attributes.length === 0 ? [] : [{ type: 'CP', configType: ConfigType.CFG_REPLY, attributes }]
+}
+
+/** The address that a CFG_REQUEST names. */
+function asked({ attributes }: PayloadOf<'CP'>, type: number, family: 4 | 6): Address | undefined {
+  const length = family === 4 ? 4 : 16
+  const value = attributes.find(a => a.type === type && a.value.length >= length)?.value
+  return value && formatAddress(value.subarray(0, length))
 }

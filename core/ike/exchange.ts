@@ -8,6 +8,7 @@ export interface Behaviour {
   respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[]
   rekey(): Exchange
   liveness(): Exchange
+  deletion(why: string): Exchange
 }
 
 /** One exchange this host initiates: what it says and what it makes of the answer. */

@@ -41,8 +41,8 @@ export interface IkeHost {
   espSpi(): number
   /** A number unique in the process, for Child SA ids. */
   serial(): number
-  /** An address of the peer's pool for this identity; undefined when there is none left. */
-  lease(peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined
+  /** An address of the peer's pool for this identity, `wanted` where it has that already; undefined when there is none left. */
+  lease(sa: IkeSa, identity: Identity, family: 4 | 6, wanted?: Address): Address | undefined
   /** Gives back what one `lease` took. */
   release(peer: PeerSettings, address: Address): void
   dns(peer: PeerSettings): readonly Address[]
@@ -53,6 +53,8 @@ export interface IkeHost {
   seen(sa: IkeSa, child: ChildSettings, remote: readonly Selector[]): readonly Selector[] | undefined
   /** True when this is the only IKE SA between the two identities, so that INITIAL_CONTACT can be said. */
   first(sa: IkeSa): boolean
+  /** Why this SA, which has just authenticated, is not to be: another one of the same peer is kept. */
+  rejects(sa: IkeSa, contact: boolean): string | undefined
   counters(child: ChildSa): ChildCounters | undefined
 }
 
@@ -116,6 +118,10 @@ export type IkeEffect =
   /** The peer's outer endpoint changed, or IKE floated. */
   | { readonly type: 'moved'; readonly flow: Flow }
   | { readonly type: 'addresses' }
+  /** Its authentication is old: an initiator makes another SA, a responder has waited for one long enough. */
+  | { readonly type: 'reauth' }
+  /** It stands with all its children: `old` is to go. */
+  | { readonly type: 'renewed'; readonly old: IkeSa }
   /** Another IKE SA has come into being beside this one, or has something to do. */
   | { readonly type: 'also'; readonly sa: IkeSa }
   /** `successor` has the children now; this SA will be deleted. */

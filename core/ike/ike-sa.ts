@@ -3,7 +3,7 @@ import type { Facts } from '../contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { type Address, type Flow, sameFlow, showEndpoint } from '../contracts/net.ts'
-import type { Identity, PeerSettings } from '../contracts/settings.ts'
+import type { ChildSettings, Identity, PeerSettings } from '../contracts/settings.ts'
 import type { Plan } from '../contracts/strategy.ts'
 import { PeerError, WireError } from '../errors.ts'
 import {
@@ -27,6 +27,7 @@ import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
 import { ProtectedMessage } from './protected-message.ts'
 import { Reassembly } from './reassembly.ts'
+import { startReauth } from './reauth.ts'
 import { Session } from './session.ts'
 import { traced } from './trace.ts'
 
@@ -87,6 +88,13 @@ export class IkeSa implements IkeSaView {
   lastIn: number
   lastOut = 0
   rekeyAt = Infinity
+  /** When an initiator authenticates anew, and when a responder waits no longer for that. */
+  reauthAt = Infinity
+  establishedAt = Infinity
+  /** Child SAs to negotiate as soon as it stands; undefined: those of the settings. */
+  wanted: readonly ChildSettings[] | undefined
+  /** The SA that goes when this one stands with all its children. */
+  renews: IkeSa | undefined
   /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
   initOctets: InitOctets | undefined
   /** The peer has ended this SA, by DELETE or for a failed authentication: it goes once that is answered. */
@@ -149,7 +157,13 @@ export class IkeSa implements IkeSaView {
     if (this.state === 'connecting' && !this.initiator)
       due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
-      due = Math.min(due, this.rekeyAt, this.#keepalive.deadline, this.session.busy ? Infinity : this.#dpdAt)
+      due = Math.min(
+        due,
+        this.rekeyAt,
+        this.reauthAt,
+        this.#keepalive.deadline,
+        this.session.busy ? Infinity : this.#dpdAt,
+      )
     return due
   }
 
@@ -394,15 +408,26 @@ export class IkeSa implements IkeSaView {
     this.effect({ type: 'moved', flow })
   }
 
+  /** Unless the peer has deleted it by then. */
+  endLater(at: number, why: string): void {
+    this.giveUpAt = at
+    this.giveUp = now => {
+      this.giveUpAt = Infinity
+      this.enqueue(this.behaviour.deletion(why), now)
+    }
+  }
+
   /** Everything negotiated: timers start. */
   establish(contact: boolean, now: number): void {
     this.unprotected = undefined
     this.startTimers(now)
+    startReauth(this, now)
     this.effect({ type: 'established', contact })
   }
 
   startTimers(now: number): void {
     this.state = 'established'
+    this.establishedAt = now
     const rekey = this.settings!.rekeyMs
     // both ends rekeying at the same moment is the common collision: spread them
     const spread = 0.85 + (this.rng.bytes(1)[0]! / 256) * 0.1
@@ -433,6 +458,10 @@ export class IkeSa implements IkeSaView {
     if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
       return this.close('PEER_TIMEOUT', 'the peer did not finish IKE_AUTH', now)
     if (this.state !== 'established') return
+    if (now >= this.reauthAt) {
+      this.reauthAt = Infinity
+      this.effect({ type: 'reauth' })
+    }
     if (now >= this.rekeyAt) {
       this.rekeyAt = Infinity
       this.enqueue(this.behaviour.rekey(), now)

@@ -5,6 +5,7 @@ import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { respondMobike } from './mobike.ts'
 import { findNotify } from './notify.ts'
+import { readLifetime } from './reauth.ts'
 import { protocolOf } from './selection.ts'
 
 /** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
@@ -94,6 +95,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
     sa.endedByPeer = { code: 'OK', why: 'deleted by the peer' }
     return []
   }
+  readLifetime(sa, payloads, now)
   const mobike = respondMobike(sa, request, now)
   const own: ChildSa[] = []
   for (const { protocol, spi } of deletions.flatMap(d => d.spis.map(spi => ({ protocol: d.protocol, spi })))) {

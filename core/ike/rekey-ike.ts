@@ -199,6 +199,8 @@ function makeSuccessor(
 function takeOver(sa: IkeSa, next: IkeSa, now: number): void {
   next.provisional = false
   next.giveUpAt = Infinity
+  next.reauthAt = sa.reauthAt
+  next.renews = sa.renews
   next.flow = sa.flow
   next.facts = sa.facts
   next.plan = sa.plan

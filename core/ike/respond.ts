@@ -5,7 +5,7 @@ import { respondAuth } from './auth.ts'
 import { respondCreateChild } from './create-child.ts'
 import type { Behaviour } from './exchange.ts'
 import type { IkeSa } from './ike-sa.ts'
-import { Liveness, respondInformational } from './informational.ts'
+import { DeleteIke, Liveness, respondInformational } from './informational.ts'
 import { RekeyIke } from './rekey-ike.ts'
 
 /**
@@ -29,4 +29,5 @@ export const ikev2: Behaviour = {
   respond,
   rekey: () => new RekeyIke(),
   liveness: () => new Liveness(),
+  deletion: why => new DeleteIke(why),
 }

@@ -112,7 +112,7 @@ describe('the same client twice', () => {
   })
 
   /** One identity on two hosts, which cannot know of each other. */
-  async function twice(seed: number, unique: 'replace' | 'keep', atMoon = unique) {
+  async function twice(seed: number, unique: 'replace' | 'keep' | 'no' | 'never', atMoon = unique) {
     const topology = topologies.samenat({ seed, trace: false })
     const { net, alice, bob, moon } = topology
     const wish = { unique, dpdMs: 10_000 }
@@ -139,7 +139,7 @@ describe('the same client twice', () => {
   )
 
   scenario('unique: replace at the gateway alone: the older client is told', async seed => {
-    const { net, bob, a, b, m } = await twice(seed, 'keep', 'replace')
+    const { net, bob, a, b, m } = await twice(seed, 'never', 'replace')
     await b.connect('moon')
     await net.advance(1_000)
     expect(a.of('down').map(e => [e.code, e.why])).toEqual([['OK', 'deleted by the peer']])
@@ -147,8 +147,8 @@ describe('the same client twice', () => {
     expect(await ping(net, bob, '10.3.0.5')).toBe(3)
   })
 
-  scenario('unique: keep: both stay, with an address each, and nobody says INITIAL_CONTACT', async seed => {
-    const { net, alice, bob, mars, m, a, b } = await twice(seed, 'keep')
+  scenario('unique: never: both stay, with an address each, and nobody says INITIAL_CONTACT', async seed => {
+    const { net, alice, bob, mars, m, a, b } = await twice(seed, 'never')
     await b.connect('moon')
     await net.advance(3_000)
     expect(m.peer('clients').children.map(c => c.remote)).toEqual([['10.9.0.1'], ['10.9.0.2']])
@@ -160,5 +160,29 @@ describe('the same client twice', () => {
     await drive(net, a.natweave.disconnect('moon'))
     expect(await ping(net, bob, '10.3.0.5')).toBe(3)
     expect(m.peer('clients').children.map(c => c.remote)).toEqual([['10.9.0.2']])
+  })
+
+  scenario('unique: keep at the gateway: the second is refused, the first goes on', async seed => {
+    const { net, alice, bob, b, m } = await twice(seed, 'never', 'keep')
+    await expect(b.connect('moon')).rejects.toMatchObject({ code: 'PEER_AUTH_FAILED' })
+    expect(m.of('failed').map(e => [e.code, e.why])).toEqual([
+      [
+        'PEER_UNIQUE',
+        expect.stringMatching(/is connected from 198\.51\.100\.1:\d+, and peers\.clients\.unique is keep$/),
+      ],
+    ])
+    expect([await ping(net, alice, '10.3.0.5'), await ping(net, bob, '10.3.0.5')]).toEqual([3, 0])
+  })
+
+  scenario('unique: no at the gateway: both stay, until one says that it has started anew', async seed => {
+    const { net, alice, bob, b, m } = await twice(seed, 'never', 'no')
+    await b.connect('moon')
+    expect([await ping(net, alice, '10.3.0.5'), await ping(net, bob, '10.3.0.5')]).toEqual([3, 3])
+    await b.crash()
+    const again = await node(net, bob, { peers: [toMoon({ unique: 'no' })] })
+    // bob's host has one address only, so it must be alice that is given up
+    await again.connect('moon')
+    expect(m.of('child-down').map(e => e.why)).toEqual(['the peer has started anew', 'the peer has started anew'])
+    expect(await ping(net, bob, '10.3.0.5')).toBe(3)
   })
 })

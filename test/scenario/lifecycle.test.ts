@@ -246,7 +246,7 @@ describe('two ends that both may start', () => {
         const first = drive(net, a.natweave.connect('bob'))
         await net.advance(offset)
         await Promise.all([first, drive(net, b.natweave.connect('alice'))])
-        await net.advance(5_000)
+        await net.advance(15_000)
         expect(await ping(net, alice, '203.0.113.60')).toBe(3)
         expect(await ping(net, bob, '203.0.113.50')).toBe(3)
         const spis = (one: typeof a, name: string, side: 'spiIn' | 'spiOut') =>
@@ -255,6 +255,10 @@ describe('two ends that both may start', () => {
             .children.map(c => c[side])
             .sort()
         expect(spis(a, 'bob', 'spiIn')).toEqual(spis(b, 'alice', 'spiOut'))
+        // one IKE SA, with one Child SA, is left of the two
+        expect([a.peer('bob').children.length, b.peer('alice').children.length]).toEqual([1, 1])
+        expect(a.peer('bob').spiInitiator).toBe(b.peer('alice').spiInitiator)
+        expect([a.of('down'), b.of('down'), a.of('failed'), b.of('failed')]).toEqual([[], [], [], []])
         await drive(net, a.natweave.disconnect('bob'))
         expect([a.peer('bob').state, b.peer('alice').state]).toEqual(['idle', 'idle'])
       },

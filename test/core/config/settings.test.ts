@@ -85,6 +85,7 @@ test('a full configuration becomes settings with exact types', () => {
     pool: 'rw',
     encapsulation: 'force',
     start: 'connect',
+    reauthMs: 0,
     reconnect: false,
     dpdMs: 0,
     rekeyMs: 14_400_000,

@@ -66,7 +66,7 @@ export const sun = (settings: Partial<PeerSettings> = {}): PeerSettings => ({
   dpdMs: 0,
   rekeyMs: 0,
   keepaliveMs: 0,
-  unique: 'keep',
+  unique: 'never',
   ...settings,
 })
 
@@ -228,7 +228,7 @@ export class End implements IkeHost {
   serial(): number {
     return ++this.#serial
   }
-  lease(_peer: PeerSettings, identity: Identity, family: 4 | 6): Address | undefined {
+  lease(_sa: IkeSa, identity: Identity, family: 4 | 6): Address | undefined {
     const free = this.options.pool?.find(a => a.includes(':') === (family === 6) && !this.leases.has(a))
     if (free !== undefined) this.leases.set(free, showIdentity(identity))
     return free
@@ -246,6 +246,7 @@ export class End implements IkeHost {
   first(sa: IkeSa): boolean {
     return [...this.sas.values()].every(other => other === sa)
   }
+  rejects(): undefined {}
   counters(): ChildCounters {
     return { packetsIn: 0, octetsIn: 0, packetsOut: 0, octetsOut: 0, drops: {}, ...this.traffic }
   }
