@@ -157,8 +157,40 @@ const demo = buildCommand({
   docs: { brief: 'Show a tunnel through two NATs, simulated, in seconds, without any privilege' },
 })
 
+const matrixProblems = buildCommand({
+  loader: async () => import('./commands/matrix-problems.ts'),
+  parameters: {
+    flags: {
+      seed: { kind: 'parsed', parse: numberParser, brief: 'Seed of the simulation', default: '1' },
+      json,
+      html: { kind: 'boolean', brief: 'Print one page of HTML', default: false, withNegated: false },
+      svg: { kind: 'boolean', brief: 'Print a drawing', default: false, withNegated: false },
+      trace: {
+        kind: 'parsed',
+        parse: name,
+        brief: 'One cell: what was observed, and what crossed the wire',
+        optional: true,
+        placeholder: 'problem/column',
+      },
+      docs: { kind: 'parsed', parse: path, brief: 'Write pages to this folder', optional: true, placeholder: 'folder' },
+    },
+  },
+  docs: {
+    brief: 'What NAT breaks in IPsec, and which cure helps, each observed on the virtual internet',
+    customUsage: [
+      { input: '', brief: 'the table' },
+      { input: '--trace checksums/none', brief: 'how it fails without a cure' },
+    ],
+  },
+})
+
+const matrix = buildRouteMap({
+  routes: { problems: matrixProblems },
+  docs: { brief: 'Tables of what works, from live runs on the virtual internet' },
+})
+
 const root = buildRouteMap({
-  routes: { up, connect, disconnect, rekey, status, down, plan, check, init, demo },
+  routes: { up, connect, disconnect, rekey, status, down, plan, check, init, demo, matrix },
   docs: {
     brief: 'IPsec through NATs: IKEv2, ESP, UDP encapsulation',
     fullDescription: [
@@ -166,6 +198,7 @@ const root = buildRouteMap({
       '',
       'First steps:',
       '  natweave demo                     see a tunnel come up, simulated',
+      '  natweave matrix problems          what NAT breaks, and which cure helps',
       '  natweave init                     write natweave.config.yaml',
       '  natweave check                    is it right?',
       '  natweave up --detach              run',

@@ -28,6 +28,11 @@ export interface NatBehaviour {
   dropFragments: boolean
   /** UDP and TCP ports of remote ends that are blocked. */
   blockedPorts: readonly number[]
+  /**
+   * Inner UDP ports that are never translated, so that one inner host at a time has each: what "IPsec pass-through" does to
+   * port 500 (RFC 3715 §2.3).
+   */
+  pinnedPorts: readonly number[]
   /** With that many live mappings, no new ones. */
   maxMappings: number
   /** False: a plain router for IPv4. */
@@ -49,6 +54,7 @@ const base: NatBehaviour = {
   blockUdp: false,
   dropFragments: false,
   blockedPorts: [],
+  pinnedPorts: [],
   maxMappings: 65_536,
   translate: true,
   v6: 'firewall',

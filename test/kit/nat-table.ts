@@ -135,7 +135,9 @@ export class NatTable {
   }
 
   #allocate(protocol: number, outside: AddressKey, wanted: number, now: number): number | undefined {
-    const { allocation } = this.#behaviour
+    const { allocation, pinnedPorts } = this.#behaviour
+    if (protocol === IpProtocol.UDP && pinnedPorts.includes(wanted))
+      return this.find(protocol, { address: outside, port: wanted }, now) === undefined ? wanted : undefined
     const step = allocation === 'parity' ? 2 : 1
     let port = wanted
     if (allocation === 'sequential') port = this.#nextPort
