@@ -8,6 +8,7 @@ import {
 } from '@stricli/core'
 import type { LogLevel } from '../contracts/log.ts'
 import { EXIT_CODES } from './exit.ts'
+import type { PkiKeyType } from './pki/authority.ts'
 
 /** The command line: what there is to say. Each command's code is loaded only when it runs, so that --help is quick. */
 
@@ -15,6 +16,7 @@ const path = (value: string): string => value
 const name = (value: string): string => value
 
 const json = { kind: 'boolean', brief: 'Print JSON', default: false, withNegated: false } as const
+const force = { kind: 'boolean', brief: 'Overwrite', default: false, withNegated: false } as const
 const config = {
   kind: 'parsed',
   parse: path,
@@ -140,13 +142,72 @@ const check = buildCommand({
 const init = buildCommand({
   loader: async () => import('./commands/init.ts'),
   parameters: {
-    flags: { force: { kind: 'boolean', brief: 'Overwrite', default: false, withNegated: false }, json },
+    flags: { force, json },
     positional: {
       kind: 'tuple',
       parameters: [{ brief: 'Where to write it', parse: path, placeholder: 'file', optional: true }],
     },
   },
   docs: { brief: 'Write a commented configuration to start from' },
+})
+
+const dir = { kind: 'parsed', parse: path, brief: 'Folder of the CA', default: 'pki', placeholder: 'folder' } as const
+const days = (count: string) =>
+  ({ kind: 'parsed', parse: numberParser, brief: 'How long it is valid', default: count }) as const
+const keyType = {
+  kind: 'enum',
+  values: ['p256', 'p384', 'p521', 'ed25519', 'rsa'] as readonly PkiKeyType[],
+  brief: 'Type of the key',
+  default: 'p256',
+} as const
+const several = (brief: string, placeholder: string, minimum: number) =>
+  ({ kind: 'array', parameter: { brief, parse: name, placeholder }, minimum }) as const
+
+const pki = buildRouteMap({
+  routes: {
+    init: buildCommand({
+      loader: async () => (await import('./commands/pki.ts')).init,
+      parameters: {
+        flags: { dir, type: keyType, days: days('3650'), force, json },
+        positional: {
+          kind: 'tuple',
+          parameters: [{ brief: 'Name of the CA', parse: name, placeholder: 'name', optional: true }],
+        },
+      },
+      docs: {
+        brief: 'Make a CA: ca.pem, which nodes trust, and ca.key',
+        customUsage: [{ input: "'O=Example, CN=Example CA'", brief: 'with a name of its own' }],
+      },
+    }),
+    issue: buildCommand({
+      loader: async () => (await import('./commands/pki.ts')).issue,
+      parameters: {
+        flags: { dir, type: keyType, days: days('825'), force, json },
+        positional: several('Domain name, user@host, address; the first names the files', 'identity', 1),
+      },
+      docs: {
+        brief: 'Make a key and a certificate for a node',
+        customUsage: [
+          { input: 'gw.example.org 192.0.2.1', brief: 'a gateway known by a name and an address' },
+          { input: 'alice@example.org --type ed25519', brief: 'somebody who calls' },
+        ],
+      },
+    }),
+    crl: buildCommand({
+      loader: async () => (await import('./commands/pki.ts')).crl,
+      parameters: { flags: { dir, days: days('30'), json }, positional: several('What to revoke', 'certificate', 0) },
+      docs: {
+        brief: 'Make or renew the CRL, crl.pem, and revoke certificates',
+        customUsage: [{ input: 'alice@example.org', brief: 'alice has lost her laptop' }],
+      },
+    }),
+    show: buildCommand({
+      loader: async () => (await import('./commands/pki.ts')).show,
+      parameters: { flags: { dir, json }, positional: several('Files or nodes; all when left out', 'certificate', 0) },
+      docs: { brief: 'Show certificates and CRLs', customUsage: [{ input: 'gw.example.org', brief: 'one of them' }] },
+    }),
+  },
+  docs: { brief: 'A small CA: certificates for nodes in one folder' },
 })
 
 const demo = buildCommand({
@@ -190,7 +251,7 @@ const matrix = buildRouteMap({
 })
 
 const root = buildRouteMap({
-  routes: { up, connect, disconnect, rekey, status, down, plan, check, init, demo, matrix },
+  routes: { up, connect, disconnect, rekey, status, down, plan, check, init, pki, demo, matrix },
   docs: {
     brief: 'IPsec through NATs: IKEv2, ESP, UDP encapsulation',
     fullDescription: [
@@ -200,6 +261,7 @@ const root = buildRouteMap({
       '  natweave demo                     see a tunnel come up, simulated',
       '  natweave matrix problems          what NAT breaks, and which cure helps',
       '  natweave init                     write natweave.config.yaml',
+      '  natweave pki init                 a CA for certificates, where no secret is to be shared',
       '  natweave check                    is it right?',
       '  natweave up --detach              run',
       '  natweave connect gateway          bring a peer up',

@@ -18,9 +18,11 @@ export interface PeerWishes {
   readonly hashes: ReadonlySet<number> | undefined
   /** SHA-1 over the SubjectPublicKeyInfo of CAs that it believes, from its CERTREQ. */
   readonly authorities: readonly Uint8Array[]
+  /** It asks for raw public keys. */
+  readonly rawKeys: boolean
 }
 
-export const NO_WISHES: PeerWishes = { hashes: undefined, authorities: [] }
+export const NO_WISHES: PeerWishes = { hashes: undefined, authorities: [], rawKeys: false }
 
 const HASH = 20
 /** More than any gateway asks for; its CERTREQ is the peer's, and only compared with. */
@@ -59,13 +61,16 @@ export function readWishes(payloads: readonly Payload[], before: PeerWishes = NO
   return {
     hashes: hashes === undefined ? before.hashes : readHashes(hashes.data),
     authorities: [...before.authorities, ...authorities],
+    rawKeys: before.rawKeys || payloads.some(p => p.type === 'CERTREQ' && p.encoding === CertEncoding.RAW_PUBLIC_KEY),
   }
 }
 
-/** CERT payloads of an own key. */
-export const certificatePayloads = ({ certificates, publicKey }: Signer): Payload[] =>
+/** CERT payloads of an own key; a raw one only for who asked: to others the payload is a certificate that is none. */
+export const certificatePayloads = ({ certificates, publicKey }: Signer, wishes: PeerWishes): Payload[] =>
   certificates.length === 0
-    ? [{ type: 'CERT', encoding: CertEncoding.RAW_PUBLIC_KEY, data: publicKey }]
+    ? !wishes.rawKeys
+      ? []
+      : [{ type: 'CERT', encoding: CertEncoding.RAW_PUBLIC_KEY, data: publicKey }]
     : certificates.map(data => ({ type: 'CERT', encoding: CertEncoding.X509_SIGNATURE, data }) as const)
 
 /** What a peer presented, see `Presented`; a few of each kind at most. */

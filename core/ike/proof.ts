@@ -60,7 +60,7 @@ export function prove(
   if (typeof chosen === 'string') throw new PeerError('PEER_AUTH_FAILED', `${chosen} (peers.${settings.name})`)
   const signature = signer.sign(chosen.scheme, chosen.form, own)
   return {
-    certificates: certificatePayloads(signer),
+    certificates: certificatePayloads(signer, sa.wishes),
     auth: { type: 'AUTH', method: chosen.method, data: writeSignature(chosen, signature) },
   }
 }

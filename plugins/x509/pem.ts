@@ -1,3 +1,4 @@
+import 'reflect-metadata'
 import { PemConverter } from '@peculiar/x509'
 
 /** Octets of a file as the DER inside: PEM with one or several blocks, or DER itself. */

@@ -135,7 +135,7 @@ function swanctlConf(config: TunnelConfig): string {
   const initiator = config.role === 'initiator'
   const ends = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
   const { auth } = config
-  const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
+  const [mine, theirs] = (auth === undefined ? ends : [auth.identity, auth.peer]).map(id => id.replace(/^keyid:/, '@#'))
   return `connections {
   tunnel {
     version = 2

@@ -40,6 +40,63 @@ interface CertificateWish {
   readonly intermediate?: boolean
   /** What is wrong with alice's certificate, as moon sees it. */
   readonly flaw?: 'revoked' | 'foreign' | 'expired'
+  /** Who alice says she is and what her certificate says of it; what moon takes, and so for moon itself. */
+  readonly identities?: Readonly<Record<keyof typeof NAMES, Claim>>
+}
+
+interface Claim {
+  readonly identity: string
+  /** As OpenSSL writes subjectAltNames. */
+  readonly san: string
+  /** What the other end takes. */
+  readonly pattern: string
+}
+
+const byName = (name: string): Claim => ({ identity: name, san: `DNS:${name}`, pattern: name })
+
+/** Every type of identity that a certificate can name, at alice; moon takes it by a pattern where there is one. */
+const IDENTITIES: readonly (readonly [string, Claim])[] = [
+  ['RFC 822, wildcard', { identity: 'alice@lab.test', san: 'email:alice@lab.test', pattern: '*@lab.test' }],
+  ['FQDN, wildcard', { identity: NAMES.initiator, san: `DNS:${NAMES.initiator}`, pattern: '*.lab.test' }],
+  ['IPv4', { identity: '10.1.0.5', san: 'IP:10.1.0.5', pattern: '10.1.0.5' }],
+  ['IPv6', { identity: '2001:db8::5', san: 'IP:2001:db8::5', pattern: '2001:db8::5' }],
+  ['DN, wildcard', { identity: `O=Lab, CN=${NAMES.initiator}`, san: `DNS:${NAMES.initiator}`, pattern: 'O=Lab, CN=*' }],
+]
+
+/** Public keys and nothing else: each end has the other's (RFC 7670; charon sends none and asks for none). */
+async function rawKeys(kind: KeyKind): Promise<Auth> {
+  const keys = {
+    initiator: await issue({ subject: '/CN=alice', kind, extensions: [] }),
+    responder: await issue({ subject: '/CN=moon', kind, extensions: [] }),
+  }
+  const end = (role: keyof typeof NAMES, peer: keyof typeof NAMES): PartyAuth => ({
+    identity: NAMES[role],
+    peer: NAMES[peer],
+    natweave: {
+      auth: 'raw',
+      key: { file: 'swanctl/private/own.key' },
+      trust: { keys: { file: 'swanctl/pubkey/peer.pem' } },
+    },
+    swanctl: { local: 'auth = pubkey\n      pubkeys = own.pem', remote: 'auth = pubkey\n      pubkeys = peer.pem' },
+    files: {
+      'private/own.key': keys[role].key,
+      'pubkey/own.pem': keys[role].publicKey,
+      'pubkey/peer.pem': keys[peer].publicKey,
+    },
+  })
+  return { initiator: end('initiator', 'responder'), responder: end('responder', 'initiator') }
+}
+
+/** A pre-shared key under names that are octets. */
+function keyIds(): Auth {
+  const end = (identity: string, peer: string): PartyAuth => ({
+    identity,
+    peer,
+    natweave: { psk: 'a secret of octets' },
+    swanctl: { local: 'auth = psk', remote: 'auth = psk', secrets: 'ike { secret = "a secret of octets" }' },
+    files: {},
+  })
+  return { initiator: end('keyid:0a1b2c', 'keyid:ff00'), responder: end('keyid:ff00', 'keyid:0a1b2c') }
 }
 
 /** One CA, a certificate for each end, identities by subjectAltName. */
@@ -49,22 +106,24 @@ async function certificates(wish: CertificateWish = {}): Promise<Auth> {
   const middle = intermediate
     ? await issue({ subject: '/O=Lab/CN=Lab Sub CA', kind, issuer: root, extensions: CA })
     : undefined
+  const claims = wish.identities ?? { initiator: byName(NAMES.initiator), responder: byName(NAMES.responder) }
   let crl: string | undefined
-  const end = async (role: keyof typeof NAMES, peer: string): Promise<PartyAuth> => {
+  const end = async (role: keyof typeof NAMES): Promise<PartyAuth> => {
     const name = NAMES[role]
+    const { identity, san } = claims[role]
     const issuer = middle ?? root
     const flaw = role === 'initiator' ? wish.flaw : undefined
     const own = await issue({
       subject: `/O=Lab/CN=${name}`,
       kind,
       issuer: flaw === 'foreign' ? await issue({ subject: '/O=Lab/CN=Foreign CA', extensions: CA }) : issuer,
-      extensions: END(`DNS:${name}`),
+      extensions: END(san),
       days: flaw === 'expired' ? 0 : 30,
     })
     if (flaw === 'revoked') crl = await revoke(root, own)
     return {
-      identity: name,
-      peer,
+      identity,
+      peer: claims[role === 'initiator' ? 'responder' : 'initiator'].pattern,
       natweave: {
         certificate: [
           { file: 'swanctl/x509/own.pem' },
@@ -91,8 +150,8 @@ async function certificates(wish: CertificateWish = {}): Promise<Auth> {
       },
     }
   }
-  const initiator = await end('initiator', NAMES.responder)
-  return { initiator, responder: await end('responder', NAMES.initiator) }
+  const initiator = await end('initiator')
+  return { initiator, responder: await end('responder') }
 }
 
 /** moon refuses alice: nothing comes up, and each end says what it has to. */
@@ -149,6 +208,14 @@ export const cases: readonly Case[] = [
     both(`certificates ${kind}, methods 9 to 11`, () => certificates({ kind, charon: CLASSIC })),
   ),
   ...both('certificates of an intermediate CA', () => certificates({ intermediate: true })),
+  ...both('raw public keys p256', () => rawKeys('p256')),
+  ...both('raw public keys rsa', () => rawKeys('rsa')),
+  ...IDENTITIES.flatMap(([type, claim]) =>
+    both(`identity ${type}`, () =>
+      certificates({ identities: { initiator: claim, responder: byName(NAMES.responder) } }),
+    ),
+  ),
+  ...both('identity key id', async () => keyIds()),
   ...REFUSALS.flatMap(({ flaw, natweave }) => [
     row(`refused: ${flaw}`, ['strongSwan', 'natweave'], async lab =>
       refused(lab, ['strongSwan', 'natweave'], await certificates({ flaw }), {
@@ -159,7 +226,7 @@ export const cases: readonly Case[] = [
     row(`refused: ${flaw}`, ['natweave', 'strongSwan'], async lab =>
       refused(lab, ['natweave', 'strongSwan'], await certificates({ flaw }), {
         alice: /status 6: .*(trust the CA of our certificate|has expired on).*/,
-        moon: /(no trusted .* public key found|certificate was revoked|subject certificate invalid|Starting IKE charon).*/,
+        moon: /(no trusted .* public key found|certificate was revoked|subject certificate invalid).*/,
       }),
     ),
   ]),
