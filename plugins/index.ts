@@ -4,6 +4,7 @@ import { ikeMe } from './ike-me/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
+import { type StunOptions, stun } from './stun/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
 import { type UdpOptions, udp } from './udp/index.ts'
 import { udpEncap } from './udp-encap/index.ts'
@@ -11,13 +12,15 @@ import { x509 } from './x509/index.ts'
 
 export interface DefaultsOptions {
   readonly udp?: UdpOptions
+  /** Servers to ask; without any nobody is asked. */
+  readonly stun?: StunOptions
   /** False: no device; inner packets then need another one, or nobody sends any. */
   readonly tun?: TunOptions | false
 }
 
 /**
  * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, UDP encapsulation, BEET mode, certificates, mediation.
+ * state in memory, UDP encapsulation, BEET mode, certificates, mediation, STUN.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
@@ -31,6 +34,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   beet(),
   x509(),
   ikeMe(),
+  stun(options.stun),
 ]
 
-export { beet, ikeMe, memory, noble, nodeCrypto, tun, udp, udpEncap, x509 }
+export { beet, ikeMe, memory, noble, nodeCrypto, stun, tun, udp, udpEncap, x509 }

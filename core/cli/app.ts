@@ -130,6 +130,46 @@ const plan = buildCommand({
   },
 })
 
+const detect = buildCommand({
+  loader: async () => import('./commands/detect.ts'),
+  parameters: {
+    flags: {
+      server: {
+        kind: 'parsed',
+        parse: name,
+        brief: 'STUN server, HOST or HOST:PORT, instead of those configured; more than one is fine',
+        optional: true,
+        variadic: true,
+        placeholder: 'host',
+      },
+      ipv6: { kind: 'boolean', brief: 'Ask over IPv6', default: false, withNegated: false },
+      timeout: {
+        kind: 'parsed',
+        parse: numberParser,
+        brief: 'Seconds after which it says what it knows',
+        default: '30',
+        placeholder: 'seconds',
+      },
+      lifetime: {
+        kind: 'parsed',
+        parse: numberParser,
+        brief: 'Wait so long to see whether an idle mapping is still there',
+        optional: true,
+        placeholder: 'seconds',
+      },
+      config,
+      json,
+    },
+  },
+  docs: {
+    brief: 'Find out what kind of NAT this host is behind, with the evidence',
+    customUsage: [
+      { input: '--server stun.example.com', brief: 'without a configuration, and without any privilege' },
+      { input: '--lifetime 120', brief: 'also how long an idle mapping lives, up to two minutes' },
+    ],
+  },
+})
+
 const check = buildCommand({
   loader: async () => import('./commands/check.ts'),
   parameters: { flags: { config, json } },
@@ -251,7 +291,7 @@ const matrix = buildRouteMap({
 })
 
 const root = buildRouteMap({
-  routes: { up, connect, disconnect, rekey, status, down, plan, check, init, pki, demo, matrix },
+  routes: { up, connect, disconnect, rekey, status, down, plan, detect, check, init, pki, demo, matrix },
   docs: {
     brief: 'IPsec through NATs: IKEv2, ESP, UDP encapsulation',
     fullDescription: [
@@ -260,6 +300,7 @@ const root = buildRouteMap({
       'First steps:',
       '  natweave demo                     see a tunnel come up, simulated',
       '  natweave matrix problems          what NAT breaks, and which cure helps',
+      '  natweave detect --server HOST     what kind of NAT is this?',
       '  natweave init                     write natweave.config.yaml',
       '  natweave pki init                 a CA for certificates, where no secret is to be shared',
       '  natweave check                    is it right?',

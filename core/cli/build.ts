@@ -23,11 +23,12 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
+  stun: async () => (await import('../../plugins/stun/index.ts')).stun,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
 /** The same set as `defaults()` of natweave/plugins, by name, so that only what is used is loaded. */
-export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509', 'ike-me']
+export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509', 'ike-me', 'stun']
 
 /** @throws ConfigError naming the plugin and its place */
 export async function build(config: Loaded, log: Log): Promise<Natweave> {
@@ -42,14 +43,18 @@ export async function build(config: Loaded, log: Log): Promise<Natweave> {
   return createNatweave({ plugins, settings: config.settings, log, ...(mtu !== undefined && { mtu }) })
 }
 
-/** `listen` and `device` are the usual way to say what the udp, raw and tun plugins take as options. */
-function optionsFrom({ listen, device }: Loaded, use: string): Record<string, unknown> {
+/** `listen`, `device` and `stun` are the usual way to say what the udp, raw, tun and stun plugins take as options. */
+function optionsFrom({ listen, device, stun }: Loaded, use: string): Record<string, unknown> {
   if (use === 'udp') {
     const { addresses, ports, exclude } = listen
     return defined({ addresses, ikePort: ports.ike, nattPort: ports.natt, exclude })
   }
   if (use === 'raw') return defined({ addresses: listen.addresses, exclude: listen.exclude })
   if (use === 'tun' && device !== false) return defined({ device: device.name, table: device.table })
+  if (use === 'stun') {
+    const { servers, interval, classify, serve } = stun
+    return { servers, intervalMs: interval, classify, serve }
+  }
   return {}
 }
 

@@ -39,6 +39,7 @@ export interface Config {
   readonly plugins: readonly PluginReference[] | undefined
   readonly listen: ParsedConfig['listen']
   readonly device: ParsedConfig['device']
+  readonly stun: ParsedConfig['stun']
   readonly log: ParsedConfig['log']
   /** True when a secret stands in the configuration itself. */
   readonly inlineSecrets: boolean
@@ -218,6 +219,7 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
     ),
     listen: config.listen,
     device: config.device,
+    stun: config.stun,
     log: config.log,
     inlineSecrets: [
       config.local.key,

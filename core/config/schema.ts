@@ -221,6 +221,15 @@ export const schema = z.strictObject({
     )
     .prefault({})
     .describe('The TUN device; false for none'),
+  stun: z
+    .strictObject({
+      servers: z.array(text).default([]).describe('HOST[:PORT] of STUN servers, best first'),
+      interval: time.default(25_000).describe('Between two requests, which also keep the mapping of port 4500 alive'),
+      classify: z.boolean().default(true).describe('Find out what kind of NAT it is'),
+      serve: z.array(text).default([]).describe('ADDRESS:PORT to serve at: one, or two that differ in both'),
+    })
+    .prefault({})
+    .describe('Asking STUN servers for the address that others see, and being one'),
   plugins: z.array(plugin).optional().describe('What to load, in this order, in place of the usual set'),
   pools: z.record(name, pool).default({}),
   peers: z.record(name, peer).default({}),

@@ -26,7 +26,10 @@ export interface KnownFacts {
   bothBehindNat: boolean
   /** The peer has its outer address from the NAT that this host is behind. */
   sameNat: boolean
-  /** The kind of NAT in the words of RFC 3489: `none`, `full-cone`, `restricted-cone`, `port-restricted-cone`, `symmetric`. */
+  /**
+   * The kind of NAT in the words of RFC 3489: `none`, `full-cone`, `restricted-cone`, `port-restricted-cone`, `symmetric`;
+   * `symmetric-firewall` filters as a NAT does and translates nothing.
+   */
   localNatKind: string
   remoteNatKind: string
   /** RFC 4787 §4.1 and §5: `endpoint-independent`, `address-dependent`, `address-and-port-dependent`. */

@@ -3,6 +3,7 @@ export { BULK_PORT, type Bulk, type BulkOptions, type BulkReceiver } from './bul
 export { EPOCH, VirtualClock } from './clock.ts'
 export type { Host } from './host.ts'
 export type { HostDevice } from './host-device.ts'
+export { HostMachine, type UdpMachineIn, type UdpTransmit } from './host-machine.ts'
 export { hostPlugin } from './host-plugin.ts'
 export type { HostTransport, HostTransportOptions } from './host-transport.ts'
 export type { Interface, Lan } from './lan.ts'

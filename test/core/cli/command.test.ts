@@ -42,7 +42,7 @@ const file = (name: string, content: string, mode = 0o600): string => {
 test('--help lists commands, first steps and exit codes; --version the version', async () => {
   const [help, version] = await Promise.all([natweave('--help'), natweave('--version')])
   expect(help.code).toBe(0)
-  for (const word of ['connect', 'disconnect', 'status', 'down', 'plan', 'demo', 'init', 'check', 'rekey'])
+  for (const word of ['connect', 'disconnect', 'status', 'down', 'plan', 'demo', 'init', 'check', 'rekey', 'detect'])
     expect(help.out).toContain(`natweave ${word}`)
   for (const code of [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]) expect(help.out).toMatch(new RegExp(`^ +${code} {2}\\w`, 'm'))
   expect(version.out).toMatch(/^\d+\.\d+\.\d+\n$/)
@@ -55,6 +55,9 @@ describe('mistakes: one line, no trace, the documented exit code', () => {
     ['unknown flag', () => ['up', '--confg', 'x'], 2, /did you mean --config\?/],
     ['missing argument', () => ['connect'], 2, /Expected .* peer/],
     ['wrong value', () => ['up', '--log-level', 'loud'], 2, /debug/],
+    ['no server to ask', () => ['detect'], 2, /--server HOST\[:PORT\] names one/],
+    ['no STUN server', () => ['detect', '--server', 'a:0'], 2, /"a:0" is no STUN server/],
+    ['no such server', () => ['detect', '--server', 'no.invalid'], 5, /no\.invalid: no IPv4 address found/],
     ['no such file', () => ['check', '--config', 'none.yaml'], 3, /none\.yaml: no such file/],
     [
       'a file that others can read',
