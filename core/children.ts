@@ -1,16 +1,21 @@
 import { childSpec } from './child-spec.ts'
-import type { ChildCounters, DataPlane } from './contracts/data-plane.ts'
+import type { ChildCounters, ChildSaSpec, DataPlane } from './contracts/data-plane.ts'
 import { type Flow, showEndpoint } from './contracts/net.ts'
 import type { Host } from './host.ts'
 import type { ChildSa } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { wipeDirection } from './ike/keys.ts'
+import { type Claims, claimant } from './ipsec/claims.ts'
+import type { PortablePlane } from './ipsec/portable-plane.ts'
+import { SelectorPair } from './ipsec/selector.ts'
 import { isAh } from './ipsec/transforms.ts'
 import { rawFlow } from './path/none.ts'
 
 interface Entry {
   readonly child: ChildSa
   readonly plane: DataPlane
+  readonly selectors: SelectorPair
+  readonly spec: Pick<ChildSaSpec, 'local' | 'remote'>
   /** The IKE SA it belongs to now; changes when that is rekeyed. */
   sa: IkeSa
 }
@@ -21,14 +26,21 @@ const RETIRE_MS = 5_000
 /** Which data plane carries which Child SA, and for which IKE SA. */
 export class Children {
   readonly #planes: readonly DataPlane[]
+  readonly #portable: PortablePlane
+  readonly #claims: Claims
   readonly #byId = new Map<string, Entry>()
   readonly #spis = new Set<number>()
   readonly #waiting: { readonly at: number; readonly id: string }[] = []
   readonly #retired: { readonly at: number; readonly child: ChildSa }[] = []
 
-  /** @param planes - asked in order; the last one's refusal is the reason given */
-  constructor(planes: readonly DataPlane[]) {
+  /**
+   * @param planes - asked in order, then the portable one, whose refusal is the reason given
+   * @param claims - of all planes; the portable one, which has SAs without IKE too, keeps its own in it
+   */
+  constructor(planes: readonly DataPlane[], portable: PortablePlane, claims: Claims) {
     this.#planes = planes
+    this.#portable = portable
+    this.#claims = claims
   }
 
   spiInUse(spi: number): boolean {
@@ -64,22 +76,37 @@ export class Children {
         why: `${encap.name} has no local endpoint for ${isAh(child.suite) ? 'AH' : 'ESP'} beside ${showEndpoint(sa.carrying.local)}`,
       }
     const spec = childSpec(sa, child, mode, encap, flow)
-    let why = 'no data plane is loaded'
-    for (const plane of this.#planes) {
-      const refusal = plane.refuses(spec)
-      if (refusal === undefined) {
-        plane.install(spec, { outbound }, now)
-        this.#byId.set(child.id, { child, plane, sa })
-        this.#spis.add(child.inbound.spi)
-        return undefined
-      }
-      why = refusal
-    }
-    return { code: 'PLANE_REFUSED', why }
+    const selectors = new SelectorPair(spec.local, spec.remote)
+    const conflict = this.#claims.conflict(selectors, claimant(spec))
+    if (conflict !== undefined) return { code: 'PLANE_REFUSED', why: conflict }
+    const plane = this.#planes.find(plane => plane.refuses(spec) === undefined) ?? this.#portable
+    const why = plane === this.#portable ? plane.refuses(spec) : undefined
+    if (why !== undefined) return { code: 'PLANE_REFUSED', why }
+    plane.install(spec, { outbound }, now)
+    if (plane !== this.#portable) this.#claims.claim(selectors, claimant(spec))
+    const { local, remote } = spec
+    this.#byId.set(child.id, { child, plane, sa, selectors, spec: { local, remote } })
+    this.#spis.add(child.inbound.spi)
+    if (outbound) this.#yield(child.id)
+    return undefined
   }
 
   activate({ id }: ChildSa): void {
     this.#byId.get(id)?.plane.activate(id)
+    this.#yield(id)
+  }
+
+  /** Planes that take packets from the device themselves must leave those of this SA to its own. */
+  #yield(id: string): void {
+    const entry = this.#byId.get(id)
+    if (entry === undefined) return
+    for (const plane of this.#planes) if (plane !== entry.plane) plane.yield?.(id, entry.spec.local, entry.spec.remote)
+  }
+
+  /** The plane that sends for a Child SA of this name. */
+  planeFor(peer: string, child: string): DataPlane | undefined {
+    const entries = [...this.#byId.values()].filter(e => e.sa.peer === peer && e.child.settings.name === child)
+    return entries.at(-1)?.plane
   }
 
   /** Activates it by then, if nothing has before; it may be gone. */
@@ -97,7 +124,12 @@ export class Children {
 
   /** Its keys are wiped: planes keep copies of their own, which they wipe themselves. */
   remove({ id, inbound, outbound }: ChildSa): void {
-    this.#byId.get(id)?.plane.remove(id)
+    const entry = this.#byId.get(id)
+    if (entry !== undefined) {
+      entry.plane.remove(id)
+      if (entry.plane !== this.#portable) this.#claims.release(entry.selectors)
+      for (const plane of this.#planes) if (plane !== entry.plane) plane.regain?.(id)
+    }
     this.#byId.delete(id)
     this.#spis.delete(inbound.spi)
     wipeDirection(inbound)

@@ -19,6 +19,7 @@ import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
 import { fromSettings } from './ike/selectors.ts'
 import { IntegrityWatch } from './integrity-watch.ts'
+import { Claims } from './ipsec/claims.ts'
 import { PortablePlane } from './ipsec/portable-plane.ts'
 import { KeptPackets } from './kept-packets.ts'
 import { LiveSas } from './live-sas.ts'
@@ -60,6 +61,8 @@ export interface EngineOptions extends HostOptions {
  */
 export class Engine {
   readonly portable: PortablePlane
+  /** Those that plugins brought. */
+  readonly planes: readonly DataPlane[]
   readonly peersByName = new Map<string, Peer>()
   /** Static SAs of the configuration. */
   readonly manual: ManualSas
@@ -70,6 +73,7 @@ export class Engine {
   readonly #responder: Responder
   readonly #live: LiveSas
   readonly #children: Children
+  readonly #planeEvent: (event: PlaneEvent) => void
   readonly #kept = new KeptPackets()
   #now = 0
   #started = false
@@ -85,11 +89,12 @@ export class Engine {
     const planeOutlet = {
       transmit: (packet: Packet, flow: Flow) => rim.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
-      event: (event: PlaneEvent) =>
-        event.type === 'acquire' ? this.#trapped(event, this.#now) : planeEvent(event, parts, this.#now),
+      event: (event: PlaneEvent) => this.#planeEvent(event),
     }
-    this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu })
-    const children = new Children([...planes, this.portable])
+    const claims = new Claims()
+    this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu, claims })
+    this.planes = planes
+    const children = new Children(planes, this.portable, claims)
     this.#children = children
     this.#host = new Host(options, {
       counters: child => children.counters(child),
@@ -124,6 +129,8 @@ export class Engine {
         this.#now = now
       },
     }
+    this.#planeEvent = event =>
+      event.type === 'acquire' ? this.#trapped(event, this.#now) : planeEvent(event, parts, this.#now)
   }
 
   // ------------------------------------------------------------------ what others look at
@@ -188,7 +195,8 @@ export class Engine {
         if (child.start === 'trap') {
           const local = fromSettings(child.localTs, [])
           const remote = fromSettings(child.remoteTs, [])
-          if (remote.length > 0) this.portable.trap(settings.name, child.name, local, remote)
+          if (remote.length === 0) continue
+          for (const plane of [...this.planes, this.portable]) plane.trap?.(settings.name, child.name, local, remote)
         }
     this.#rim.deviceChanged()
   }
@@ -225,6 +233,12 @@ export class Engine {
       case 'short':
         return this.#rim.drop('short')
     }
+  }
+
+  /** Said by a plane with a thread of its own, whenever it likes. */
+  planeEvent(event: PlaneEvent, now: number): void {
+    this.#now = now
+    this.#planeEvent(event)
   }
 
   /** An inner packet from the device. */
@@ -386,7 +400,7 @@ export class Engine {
 
   #release(peer: string, child: string, now: number): void {
     const kept = this.#kept.take(peer, child, now)
-    if (kept !== undefined) this.portable.outbound(this.#rim.fill(kept), now)
+    if (kept !== undefined) this.#children.planeFor(peer, child)?.outbound(this.#rim.fill(kept), now)
   }
 
   /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */

@@ -1,4 +1,5 @@
 import type { PluginHost } from './container.ts'
+import type { PlaneOutlet } from './contracts/data-plane.ts'
 import type { DeviceState, PacketDevice } from './contracts/device.ts'
 import type { Log } from './contracts/log.ts'
 import type { Clock } from './contracts/machine.ts'
@@ -59,10 +60,13 @@ export class Runtime implements Natweave {
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new NatweaveError('USAGE_STATE', 'an instance is started once')
     this.#state = 'starting'
-    const { engine, transports, device, store, host } = this.#parts
+    const { engine, transports, device, store, host, mtu } = this.#parts
     try {
       await host.start()
       if (store !== undefined) await this.#open(store, () => store.open())
+      for (const plane of engine.planes)
+        if (plane.open !== undefined)
+          await this.#open({ close: async () => plane.close?.() }, () => plane.open!(this.#outlet(), mtu))
       for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
       engine.setLocals(
         transports.flatMap(t => t.locals()),
@@ -101,6 +105,19 @@ export class Runtime implements Natweave {
         void this.#relocate()
       },
       failed: error => this.#broken('transport', error),
+    }
+  }
+
+  /** For planes with a thread of their own. */
+  #outlet(): PlaneOutlet {
+    return {
+      transmit: (packet, flow) => this.transmit(packet, flow),
+      deliver: packet => this.deliver(packet),
+      event: event => {
+        if (this.#state !== 'running' && this.#state !== 'stopping') return
+        this.#parts.engine.planeEvent(event, this.#now())
+        this.#arm()
+      },
     }
   }
 

@@ -16,6 +16,8 @@ type Factory = (options?: Record<string, unknown>) => Plugin
 const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   'node-crypto': async () => (await import('../../plugins/node-crypto/index.ts')).nodeCrypto,
   noble: async () => (await import('../../plugins/noble/index.ts')).noble,
+  openssl: async () => (await import('../../plugins/openssl/index.ts')).openssl,
+  'linux-fast': async () => (await import('../../plugins/linux-fast/index.ts')).linuxFast,
   udp: async () => (await import('../../plugins/udp/index.ts')).udp,
   raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,

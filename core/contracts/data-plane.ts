@@ -104,6 +104,13 @@ export interface PlaneOutlet {
 /** Moves ESP and AH packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
 export interface DataPlane {
   readonly name: string
+  /**
+   * Called once, before anything but `name` and `refuses`; absent: nothing has to be opened. A plane that has a thread, or
+   * packets from elsewhere than the engine, reports to `outlet` whenever it likes.
+   * @param mtu - octets of the largest inner packet
+   */
+  open?(outlet: PlaneOutlet, mtu: number): Promise<void>
+  close?(): Promise<void>
   /** Why this plane cannot carry the SA; undefined when it can. */
   refuses(sa: ChildSaSpec): string | undefined
   /** From now on both directions work; outbound traffic moves to the newest SA with `outbound` true. */
@@ -115,4 +122,15 @@ export interface DataPlane {
   /** Stops sending and receiving on the SA and wipes its keys. */
   remove(id: string): void
   counters(id: string): ChildCounters | undefined
+  /** An inner packet that waited for its SA; it is left as it was. */
+  outbound(packet: Packet, now: number): void
+  /**
+   * For planes that take packets from the device themselves: traffic that fits these selectors best, better than or before
+   * those of any SA here, is for another plane's SA. It goes to the device's sink, as does all that fits nothing.
+   */
+  yield?(id: string, local: readonly Selector[], remote: readonly Selector[]): void
+  /** Takes back one `yield`. */
+  regain?(id: string): void
+  /** Traffic with these selectors asks for an SA where none covers it; a plane with `yield` leaves the asking to the engine. */
+  trap?(peer: string, child: string, local: readonly Selector[], remote: readonly Selector[]): void
 }

@@ -6,6 +6,7 @@ import type { PacketDevice } from './device.ts'
 import type { Log } from './log.ts'
 import type { Clock, Rng } from './machine.ts'
 import type { NatDetector } from './nat-detector.ts'
+import type { PacketIo } from './packet-io.ts'
 import type { SaStore } from './sa-store.ts'
 import type { ServiceFactory } from './service.ts'
 import type { Strategy } from './strategy.ts'
@@ -31,6 +32,7 @@ export const CREDENTIALS = token<Credentials>('credentials')
 /** Several may be registered; the first that does not refuse a Child SA carries it, the portable plane last. */
 export const DATA_PLANE = token<DataPlane>('data-plane')
 /** One of each; the last registration wins. */
+export const PACKET_IO = token<PacketIo>('packet-io')
 export const DEVICE = token<PacketDevice>('device')
 export const SA_STORE = token<SaStore>('sa-store')
 

@@ -2,6 +2,7 @@ import type { Drop } from './drop.ts'
 import type { Facts } from './facts.ts'
 import type { IkeTask } from './ike-task.ts'
 import type { Flow } from './net.ts'
+import type { Origin } from './origin.ts'
 import type { Packet } from './packet.ts'
 import type { Service, ServiceContext } from './service.ts'
 import type { LocalEndpoint } from './transport.ts'
@@ -128,6 +129,8 @@ export interface ModeContext {
 /** One Child SA's mode. No allocation; a returned Drop is counted and the packet forgotten. */
 export interface Mode {
   readonly name: string
+  /** Where another thread finds it: what data planes with a thread of their own need. Absent: it stays in this thread. */
+  readonly origin?: Origin
   /** Octets of every inner packet that do not travel; absent: taken to be one IP header of the outer family, 0 in tunnel mode. */
   readonly saves?: number
   /** Inner packet → ESP payload: moves `start`/`end`, sets `nextHeader` and the outer header fields. */

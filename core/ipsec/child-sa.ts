@@ -7,10 +7,9 @@ import { AhOpener, AhSealer } from './ah.ts'
 import { EspOpener, EspSealer } from './esp.ts'
 import { innerMtu } from './overhead.ts'
 import { ReplayWindow } from './replay.ts'
+import { countersOf, SaMemory, Word } from './sa-memory.ts'
 import { SelectorPair } from './selector.ts'
 import { isAh } from './transforms.ts'
-
-type MutableCounters = { -readonly [K in keyof ChildCounters]: ChildCounters[K] }
 
 /** What became of a limit since the last look. */
 export type Expiry = 'soft-expiry' | 'hard-expiry' | undefined
@@ -24,45 +23,48 @@ export class InstalledSa {
   readonly opener: EspOpener | AhOpener
   readonly window: ReplayWindow
   flow: Flow
-  /** True once a hard limit was met: it carries nothing more. */
-  expired = false
-  readonly #counters: MutableCounters = {
-    packetsIn: 0,
-    octetsIn: 0,
-    packetsOut: 0,
-    octetsOut: 0,
-    drops: {},
-    lastIn: 0,
-    lastOut: 0,
-  }
-  readonly #drops: Partial<Record<Drop, number>> = {}
+  /** An opened packet needs no room in front of where it was. */
+  readonly growsNot: boolean
+  readonly #memory: SaMemory
+  readonly #numbers: Float64Array
   readonly #softAt: number
   readonly #hardAt: number
-  #softSaid = false
   #pathMtu: number | undefined
   #innerMtu = Number.POSITIVE_INFINITY
 
-  /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM, USAGE_ADDRESS */
-  constructor(spec: ChildSaSpec, crypto: CryptoProvider, rng: Rng, now: number) {
+  /**
+   * @param now - when it was installed first
+   * @param memory - see `SaMemory`
+   * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM, USAGE_ADDRESS
+   */
+  constructor(spec: ChildSaSpec, crypto: CryptoProvider, rng: Rng, now: number, memory?: ArrayBufferLike) {
+    this.#memory = new SaMemory(spec.replayWindow, memory)
+    this.#numbers = this.#memory.numbers
     this.spec = spec
     this.flow = spec.flow
+    this.growsNot = (spec.mode.saves ?? (spec.mode.name === 'tunnel' ? 0 : 1)) === 0
     this.selectors = new SelectorPair(spec.local, spec.remote)
     this.ah = isAh(spec.suite)
     this.sealer = this.ah
       ? new AhSealer(crypto, spec.suite, spec.outbound, spec.ahAlign)
-      : new EspSealer(crypto, spec.suite, spec.outbound, rng)
+      : new EspSealer(crypto, spec.suite, spec.outbound, rng, 1, this.#memory)
     this.opener = this.ah
       ? new AhOpener(crypto, spec.suite, spec.inbound)
       : new EspOpener(crypto, spec.suite, spec.inbound)
-    this.window = new ReplayWindow(spec.replayWindow, spec.suite.esn)
+    this.window = new ReplayWindow(spec.replayWindow, spec.suite.esn, this.#memory)
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs
+  }
+
+  /** True once a hard limit was met: it carries nothing more. */
+  get expired(): boolean {
+    return this.#numbers[Word.EXPIRED] !== 0
   }
 
   /** When the next limit of time is due. */
   get deadline(): number {
     if (this.expired) return Number.POSITIVE_INFINITY
-    return this.#softSaid ? this.#hardAt : Math.min(this.#softAt, this.#hardAt)
+    return this.#numbers[Word.SOFT_SAID] !== 0 ? this.#hardAt : Math.min(this.#softAt, this.#hardAt)
   }
 
   /** Largest inner packet for the known path; Infinity while nothing is known. */
@@ -84,32 +86,33 @@ export class InstalledSa {
 
   /** A packet authenticated. @returns true for the first one */
   received(now: number): boolean {
-    this.#counters.lastIn = now
-    return ++this.#counters.packetsIn === 1
+    this.#numbers[Word.LAST_IN] = now
+    return ++this.#numbers[Word.PACKETS_IN]! === 1
   }
 
   delivered(octets: number): void {
-    this.#counters.octetsIn += octets
+    this.#numbers[Word.OCTETS_IN]! += octets
   }
 
   /** @param octets - of the inner packet */
   sent(octets: number, now: number): void {
-    this.#counters.packetsOut++
-    this.#counters.octetsOut += octets
-    this.#counters.lastOut = now
+    const numbers = this.#numbers
+    numbers[Word.PACKETS_OUT]!++
+    numbers[Word.OCTETS_OUT]! += octets
+    numbers[Word.LAST_OUT] = now
   }
 
   drop(reason: Drop): void {
-    this.#drops[reason] = (this.#drops[reason] ?? 0) + 1
+    this.#memory.drop(reason)
   }
 
   dropped(reason: Drop): number {
-    return this.#drops[reason] ?? 0
+    return this.#memory.dropped(reason)
   }
 
   /** A copy: the counters go on. */
   counters(): ChildCounters {
-    return { ...this.#counters, drops: { ...this.#drops } }
+    return countersOf(this.#memory)
   }
 
   /**
@@ -120,25 +123,33 @@ export class InstalledSa {
     if (this.expired) return undefined
     const { lifetime } = this.spec
     if (now >= this.#hardAt || this.#counted(lifetime.hardPackets, lifetime.hardOctets)) {
-      this.expired = true
+      this.#numbers[Word.EXPIRED] = 1
       return 'hard-expiry'
     }
-    if (this.#softSaid || !(now >= this.#softAt || this.#counted(lifetime.softPackets, lifetime.softOctets)))
+    if (
+      this.#numbers[Word.SOFT_SAID] !== 0 ||
+      !(now >= this.#softAt || this.#counted(lifetime.softPackets, lifetime.softOctets))
+    )
       return undefined
-    this.#softSaid = true
+    this.#numbers[Word.SOFT_SAID] = 1
     return 'soft-expiry'
   }
 
   /** Wipes the keys; `expired` afterwards, so that nothing under way uses what is left of them. */
   destroy(): void {
-    this.expired = true
+    this.#numbers[Word.EXPIRED] = 1
     this.sealer.destroy()
     this.opener.destroy()
   }
 
   #counted(packets: number, octets: number): boolean {
-    const { packetsIn, packetsOut, octetsIn, octetsOut } = this.#counters
-    return packetsIn >= packets || packetsOut >= packets || octetsIn >= octets || octetsOut >= octets
+    const numbers = this.#numbers
+    return (
+      numbers[Word.PACKETS_IN]! >= packets ||
+      numbers[Word.PACKETS_OUT]! >= packets ||
+      numbers[Word.OCTETS_IN]! >= octets ||
+      numbers[Word.OCTETS_OUT]! >= octets
+    )
   }
 
   #refit(): void {

@@ -6,6 +6,7 @@ import { MAX_PACKET, type Packet } from '../contracts/packet.ts'
 import { UsageError } from '../errors.ts'
 import { Encr, ESP_TRAILER, Esp, setU32 } from '../wire/index.ts'
 import { equalAt } from './equal.ts'
+import { SaMemory, Word } from './sa-memory.ts'
 import { type EspTransform, espTransform, refusesSuite } from './transforms.ts'
 
 /** ESP packets of one SA, RFC 4303, sealed and opened in the caller's buffer. */
@@ -51,10 +52,13 @@ class Protection {
     setU32(this.aad, 0, keys.spi)
   }
 
-  /** Puts an IV where the ICV covers it. */
-  initialize(iv: Uint8Array): void {
-    this.nonce.set(iv, this.nonce.length - iv.length)
-    if (this.#ivInAad) this.aad.set(iv, this.aad.length - iv.length)
+  /** Puts the IV at `ivAt` where the ICV covers it. */
+  initialize(bytes: Uint8Array, ivAt: number): void {
+    const { nonce, aad } = this
+    const { iv } = this.transform
+    const inNonce = nonce.length - iv
+    for (let i = 0; i < iv; i++) nonce[inNonce + i] = bytes[ivAt + i]!
+    if (this.#ivInAad) for (let i = 0; i < iv; i++) aad[aad.length - iv + i] = bytes[ivAt + i]!
   }
 
   /** Puts a sequence number where the ICV covers it. */
@@ -80,25 +84,34 @@ export class EspSealer {
   readonly #spi: number
   readonly #rng: Rng
   readonly #last: number
-  #next: number
+  readonly #numbers: Float64Array
   #pool: Uint8Array = NOTHING
   #poolAt = 0
 
   /**
    * @param first - number of the first packet; anything but 1 is for known answers
+   * @param memory - where the number of the next packet is kept; one that is there already counts
    * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM
    */
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys, rng: Rng, first = 1) {
+  constructor(
+    crypto: CryptoProvider,
+    suite: EspSuite,
+    keys: EspKeys,
+    rng: Rng,
+    first = 1,
+    { numbers }: SaMemory = new SaMemory(0),
+  ) {
     this.#protection = new Protection(crypto, suite, keys)
     this.#spi = keys.spi
     this.#rng = rng
     this.#last = suite.esn ? Number.MAX_SAFE_INTEGER : HALF - 1
-    this.#next = first
+    this.#numbers = numbers
+    if (numbers[Word.NEXT] === 0) numbers[Word.NEXT] = first
   }
 
   /** Number of the next packet. */
   get next(): number {
-    return this.#next
+    return this.#numbers[Word.NEXT]!
   }
 
   /**
@@ -121,7 +134,7 @@ export class EspSealer {
 
   #seal(packet: Packet, given: Uint8Array | undefined): Drop | undefined {
     const { transform, icv, aead, cipher, mac, nonce, aad, high, esn } = this.#protection
-    const sequence = this.#next
+    const sequence = this.next
     if (sequence > this.#last) return 'sequence-exhausted'
     const { bytes } = packet
     const textAt = packet.start
@@ -143,14 +156,15 @@ export class EspSealer {
 
     this.#protection.number(sequence)
     if (aead !== undefined) {
-      this.#protection.initialize(bytes.subarray(ivAt, textAt))
-      aead.seal(nonce, aad, bytes.subarray(textAt, textEnd), bytes.subarray(textAt, end))
+      this.#protection.initialize(bytes, ivAt)
+      if (aead.sealAt !== undefined) aead.sealAt(nonce, aad, bytes, textAt, textEnd)
+      else aead.seal(nonce, aad, bytes.subarray(textAt, textEnd), bytes.subarray(textAt, end))
     } else {
       const text = bytes.subarray(textAt, textEnd)
       cipher!.encrypt(bytes.subarray(ivAt, textAt), text, text)
       mac!.sign(bytes.subarray(at, textEnd), esn ? high : undefined, bytes.subarray(textEnd, end))
     }
-    this.#next = sequence + 1
+    this.#numbers[Word.NEXT] = sequence + 1
     packet.start = at
     packet.end = end
     return undefined
@@ -201,11 +215,15 @@ export class EspOpener {
     if (cipher !== undefined && (textEnd - textAt) % cipher.blockLength !== 0) return 'malformed'
 
     this.#protection.number(sequence)
-    const text = bytes.subarray(textAt, textEnd)
     if (aead !== undefined) {
-      this.#protection.initialize(bytes.subarray(ivAt, textAt))
-      if (!aead.open(nonce, aad, bytes.subarray(textAt, end), text)) return 'integrity'
+      this.#protection.initialize(bytes, ivAt)
+      const genuine =
+        aead.openAt === undefined
+          ? aead.open(nonce, aad, bytes.subarray(textAt, end), bytes.subarray(textAt, textEnd))
+          : aead.openAt(nonce, aad, bytes, textAt, end)
+      if (!genuine) return 'integrity'
     } else {
+      const text = bytes.subarray(textAt, textEnd)
       mac!.sign(bytes.subarray(start, textEnd), esn ? high : undefined, this.#icv)
       if (!equalAt(this.#icv, bytes, textEnd)) return 'integrity'
       cipher!.decrypt(bytes.subarray(ivAt, textAt), text, text)

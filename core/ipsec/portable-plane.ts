@@ -22,15 +22,35 @@ import {
   readIp,
 } from '../wire/index.ts'
 import { InstalledSa } from './child-sa.ts'
+import { Claims, claimant, owner } from './claims.ts'
 import { stripTrailer } from './esp.ts'
 import { FlowOwners } from './flow-owners.ts'
 import { SelectorPair } from './selector.ts'
-import { type Claimant, mayAcquire, Spd, type Trap } from './spd.ts'
+import { mayAcquire, Spd, type Trap } from './spd.ts'
 import { isAh, refusesSuite } from './transforms.ts'
 
 export interface PortablePlaneOptions {
   /** Largest inner packet sent without a word, octets; the device's MTU. 1400 unless told. */
   readonly mtu?: number
+  /** Takes packets from the device that no SA here covers; absent: they are counted, and what a trap waits for is said. */
+  readonly unprotected?: (packet: Packet) => void
+  /** Who has which selectors, where several planes share them; the plane's own otherwise. */
+  readonly claims?: Claims
+}
+
+/** Stands in the policies for another plane's SA. */
+class Yielded {
+  readonly id: string
+
+  constructor(id: string) {
+    this.id = id
+  }
+}
+
+export interface InstallOptions {
+  readonly outbound: boolean
+  /** `SaMemory.octets` of memory, for an SA whose state others look at or take over. */
+  readonly memory?: ArrayBufferLike
 }
 
 const DEFAULT_MTU = 1400
@@ -53,7 +73,10 @@ export class PortablePlane implements DataPlane {
   readonly #bySpi = new Map<number, InstalledSa>()
   /** Those whose encapsulation changes packets, so that their SPI shows only after unwrapping. */
   readonly #wrapped = new Set<InstalledSa>()
-  readonly #spd = new Spd<InstalledSa>()
+  readonly #spd = new Spd<InstalledSa | Yielded>()
+  readonly #yielded = new Map<string, Yielded>()
+  readonly #claims: Claims
+  readonly #unprotected: ((packet: Packet) => void) | undefined
   readonly #owners = new FlowOwners()
   readonly #out = newPacket()
   readonly #in = newPacket()
@@ -66,6 +89,8 @@ export class PortablePlane implements DataPlane {
     this.#rng = rng
     this.#outlet = outlet
     this.#mtu = options.mtu ?? DEFAULT_MTU
+    this.#claims = options.claims ?? new Claims()
+    this.#unprotected = options.unprotected
   }
 
   /** When `timeout` is next due, monotonic ms; may be early. */
@@ -90,23 +115,23 @@ export class PortablePlane implements DataPlane {
       return `${isAh(spec.suite) ? 'AH' : 'ESP'} cannot go as IP protocol ${spec.flow.protocol}`
     const suite =
       refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
-    return suite ?? this.#spd.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
+    return suite ?? this.#claims.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
   }
 
   /**
    * @throws UsageError USAGE_POLICY_CONFLICT when the selectors are those of another owner's SA; USAGE_SA_REFUSED for
    * anything else that `refuses` names
    */
-  install(spec: ChildSaSpec, options: { readonly outbound: boolean }, now: number): void {
-    const conflict = this.#spd.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
+  install(spec: ChildSaSpec, options: InstallOptions, now: number): void {
+    const conflict = this.#claims.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
     if (conflict !== undefined) throw new UsageError('USAGE_POLICY_CONFLICT', `${spec.id}: ${conflict}`)
     const refusal = this.refuses(spec)
     if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
-    const sa = new InstalledSa(spec, this.#crypto, this.#rng, now)
+    const sa = new InstalledSa(spec, this.#crypto, this.#rng, now, options.memory)
     this.#sas.set(spec.id, sa)
     this.#bySpi.set(spec.inbound.spi, sa)
     if (spec.encap.unwrap !== undefined) this.#wrapped.add(sa)
-    this.#spd.claim(sa.selectors, claimant(spec))
+    this.#claims.claim(sa.selectors, claimant(spec))
     if (options.outbound) this.#spd.add(sa.selectors, sa)
     this.#deadline = Math.min(this.#deadline, sa.deadline)
   }
@@ -131,7 +156,7 @@ export class PortablePlane implements DataPlane {
     this.#bySpi.delete(sa.spec.inbound.spi)
     this.#wrapped.delete(sa)
     this.#spd.remove(sa)
-    this.#spd.release(sa.selectors)
+    this.#claims.release(sa.selectors)
     if (sa.spec.shared && ![...this.#sas.values()].some(other => owner(other.spec) === owner(sa.spec)))
       this.#owners.forget(owner(sa.spec))
     sa.destroy()
@@ -153,6 +178,19 @@ export class PortablePlane implements DataPlane {
 
   untrap(peer: string, child: string): void {
     this.#spd.untrap(peer, child)
+  }
+
+  yield(id: string, local: readonly Selector[], remote: readonly Selector[]): void {
+    this.regain(id)
+    const yielded = new Yielded(id)
+    this.#yielded.set(id, yielded)
+    this.#spd.add(new SelectorPair(local, remote), yielded)
+  }
+
+  regain(id: string): void {
+    const yielded = this.#yielded.get(id)
+    if (yielded !== undefined) this.#spd.remove(yielded)
+    this.#yielded.delete(id)
   }
 
   /**
@@ -177,26 +215,33 @@ export class PortablePlane implements DataPlane {
     this.#deadline = Math.min(Number.POSITIVE_INFINITY, ...[...this.#sas.values()].map(sa => sa.deadline))
   }
 
-  /** An inner IP packet from the device, to be protected; it is left as it was. */
-  outbound(packet: Packet, now: number): void {
+  /**
+   * An inner IP packet from the device, to be protected.
+   *
+   * @param inPlace - it may be worked on where it is, with HEADROOM and TAILROOM around it; else it is left as it was
+   */
+  outbound(packet: Packet, now: number, inPlace = false): void {
     const info = this.#info
     const malformed = readIp(packet.bytes, packet.start, packet.end, info) !== undefined
     const policy = malformed ? undefined : this.#spd.lookup(packet.bytes, info)
     const newest = policy?.senders.at(-1)
-    const sa = newest?.spec.shared ? this.#ownerOf(policy!.senders, packet, now) : newest
-    if (newest !== undefined && sa === undefined) this.count('conflict')
-    else if (sa !== undefined) {
-      const failure = this.#send(sa, packet, now)
+    const own = newest instanceof InstalledSa
+    const sa = own && newest.spec.shared ? this.#ownerOf(policy!.senders, packet, now) : newest
+    if (own && sa === undefined) this.count('conflict')
+    else if (sa instanceof InstalledSa) {
+      const failure = this.#send(sa, packet, now, inPlace)
       if (failure !== undefined) sa.drop(failure)
       this.#checkLimits(sa, now)
-    } else if (policy?.trap !== undefined) {
+    } else if (this.#unprotected !== undefined) this.#unprotected(packet)
+    else if (policy?.trap !== undefined) {
       this.count('no-sa')
       this.#acquire(policy.trap, packet, now)
     } else this.count(malformed ? 'inner-malformed' : 'no-policy')
   }
 
   /** Of SAs that share selectors, the one whose owner opened the flow; a new flow is nobody's unless there is one owner. */
-  #ownerOf(senders: readonly InstalledSa[], { bytes }: Packet, now: number): InstalledSa | undefined {
+  #ownerOf(all: readonly (InstalledSa | Yielded)[], { bytes }: Packet, now: number): InstalledSa | undefined {
+    const senders = all.filter(sa => sa instanceof InstalledSa)
     const newest = senders.at(-1)!
     const known = this.#owners.ownerOf(bytes, this.#info, now)
     if (known !== undefined) return senders.findLast(sa => owner(sa.spec) === known)
@@ -205,14 +250,14 @@ export class PortablePlane implements DataPlane {
   }
 
   /** @param packet - already read into `#info` */
-  #send(sa: InstalledSa, packet: Packet, now: number): Drop | undefined {
+  #send(sa: InstalledSa, packet: Packet, now: number, inPlace: boolean): Drop | undefined {
     const length = this.#info.end - packet.start
     if (length > Math.min(this.#mtu, sa.innerMtu) && this.#tooBig(sa, packet, length)) return 'too-big'
     this.#checkLimits(sa, now)
     if (sa.expired) return 'hard-lifetime'
-    const out = this.#out
-    if (!load(out, packet)) return 'too-big'
-    out.end = HEADROOM + length
+    const out = inPlace ? packet : this.#out
+    if (!inPlace && !load(out, packet)) return 'too-big'
+    out.end = out.start + length
     const failure = sa.spec.mode.encode(out) ?? sa.sealer.seal(out, sa.flow)
     if (failure !== undefined) return failure
     sa.spec.encap.wrap?.(out)
@@ -225,26 +270,27 @@ export class PortablePlane implements DataPlane {
    * What a transport received and what is no IKE.
    *
    * @param packet - from the SPI on (AH: from the AH header on), or as the encapsulation left it; left as it was unless the encapsulation unwraps
+   * @param inPlace - it may be worked on where it is, with HEADROOM in front of it
    * @returns false when it belongs to no SA here; that is not counted, since somebody else may claim it
    */
-  inbound(packet: Packet, flow: Flow, now: number): boolean {
+  inbound(packet: Packet, flow: Flow, now: number, inPlace = false): boolean {
     const sa = this.#find(packet, flow)
     if (sa === undefined) return false
-    const failure = this.#receive(sa, packet, flow, now)
+    const failure = this.#receive(sa, packet, flow, now, inPlace)
     if (failure !== undefined) sa.drop(failure)
     if (failure === 'integrity') this.#outlet.event({ type: 'forged', id: sa.spec.id, total: sa.dropped(failure) })
     this.#checkLimits(sa, now)
     return true
   }
 
-  #receive(sa: InstalledSa, packet: Packet, flow: Flow, now: number): Drop | undefined {
+  #receive(sa: InstalledSa, packet: Packet, flow: Flow, now: number, inPlace: boolean): Drop | undefined {
     this.#checkLimits(sa, now)
     if (sa.expired) return 'hard-lifetime'
     const onWire = (sa.ah ? ahSequence : espSequence)(packet.bytes, packet.start)
     const sequence = sa.window.check(onWire)
     if (sequence < 0) return 'replay'
-    const into = this.#in
-    if (!load(into, packet)) return 'too-big'
+    const into = inPlace && sa.growsNot ? packet : this.#in
+    if (into === this.#in && !load(into, packet)) return 'too-big'
     const forged = sa.opener.open(into, sequence, flow)
     if (forged !== undefined) return forged
 
@@ -341,13 +387,5 @@ function load(into: Packet, from: Packet): boolean {
   into.outer = outer
   return true
 }
-
-const owner = (spec: ChildSaSpec): string => spec.owner ?? spec.peer
-
-const claimant = (spec: ChildSaSpec): Claimant => ({
-  owner: owner(spec),
-  peer: spec.peer,
-  shared: spec.shared ?? false,
-})
 
 const hex = (spi: number): string => spi.toString(16).padStart(8, '0')

@@ -1,3 +1,5 @@
+import { SaMemory, Word } from './sa-memory.ts'
+
 const WORD = 32
 const HALF = 0x1_0000_0000
 
@@ -10,24 +12,23 @@ export class ReplayWindow {
   readonly #size: number
   readonly #esn: boolean
   readonly #ring: Uint32Array
-  #top = 0
+  readonly #numbers: Float64Array
 
   /**
    * @param size - packets; a number this many behind the newest is too old; 0: every number is taken, without ESN only
    * @param esn - whether the wire carries the low half of 64-bit numbers
+   * @param memory - where the window is kept
    */
-  constructor(size: number, esn: boolean) {
+  constructor(size: number, esn: boolean, memory: SaMemory = new SaMemory(size)) {
     this.#size = size
     this.#esn = esn
-    // one word more than the window needs: the word of the newest number is in use only up to its bit
-    let words = 2
-    while ((words - 1) * WORD < size) words *= 2
-    this.#ring = new Uint32Array(words)
+    this.#ring = memory.ring
+    this.#numbers = memory.numbers
   }
 
   /** Highest number accepted so far; 0 for none. */
   get top(): number {
-    return this.#top
+    return this.#numbers[Word.TOP]!
   }
 
   /**
@@ -40,8 +41,9 @@ export class ReplayWindow {
     if (this.#size === 0) return low
     const sequence = this.#esn ? this.#infer(low) : low
     if (sequence <= 0 || sequence > Number.MAX_SAFE_INTEGER) return -1
-    if (sequence > this.#top) return sequence
-    if (this.#top - sequence >= this.#size) return -1
+    const { top } = this
+    if (sequence > top) return sequence
+    if (top - sequence >= this.#size) return -1
     return (this.#ring[this.#index(sequence)]! & bit(sequence)) === 0 ? sequence : -1
   }
 
@@ -51,13 +53,14 @@ export class ReplayWindow {
    * @returns true when it is newer than all before
    */
   update(sequence: number): boolean {
-    const newest = sequence > this.#top
+    const { top } = this
+    const newest = sequence > top
     if (newest) {
-      const from = Math.floor(this.#top / WORD)
+      const from = Math.floor(top / WORD)
       // a jump of a whole ring or more clears every word once
       const words = Math.min(Math.floor(sequence / WORD) - from, this.#ring.length)
       for (let i = 1; i <= words; i++) this.#ring[(from + i) % this.#ring.length] = 0
-      this.#top = sequence
+      this.#numbers[Word.TOP] = sequence
     }
     this.#ring[this.#index(sequence)]! |= bit(sequence)
     return newest
@@ -69,8 +72,9 @@ export class ReplayWindow {
 
   /** RFC 4303 Appendix A2.1: the high half that puts `low` into the window, or ahead of it. */
   #infer(low: number): number {
-    const topLow = this.#top % HALF
-    const high = this.#top - topLow
+    const { top } = this
+    const topLow = top % HALF
+    const high = top - topLow
     const bottom = topLow - this.#size + 1
     if (bottom >= 0) return low >= bottom ? high + low : high + HALF + low
     // the window spans the wrap of the low half: what is near the top of it belongs to the half before

@@ -20,27 +20,12 @@ export interface Trap {
   lastAcquire: number
 }
 
-/** Who wants selectors, or has them. */
-export interface Claimant {
-  readonly owner: string
-  readonly peer: string
-  /** Others may have the same selectors: flows tell whose a packet is. */
-  readonly shared: boolean
-}
-
-interface Claim extends Claimant {
-  readonly selectors: SelectorPair
-  count: number
-}
-
 /**
  * Outbound policies, RFC 4301 §4.4.1: the most specific one that matches decides, among equals one that has an SA, then
  * the newest. No match is no protection, and nothing leaves.
  */
 export class Spd<T> {
   readonly #cache = new FlowCache<Policy<T>>()
-  /** Who has which selectors, and for how many SAs. */
-  readonly #claims = new Map<string, Claim>()
   #policies: Policy<T>[] = []
 
   /** The policy for an inner packet; undefined when none covers it. */
@@ -51,41 +36,6 @@ export class Spd<T> {
     const policy = this.#policies.find(({ selectors }) => selectors.matchesOutbound(bytes, info))
     if (cacheable && policy !== undefined) this.#cache.put(policy)
     return policy
-  }
-
-  /**
-   * Why an SA of this owner must not get these selectors: another owner's SA has them, and its traffic would go to the
-   * newcomer (RFC 3948 §5.2, two clients behind one NAT). Where one peer of the configuration stands for many owners,
-   * selectors that overlap are no better: whoever asks for a part of another's addresses would get its packets. Of different
-   * peers selectors that merely overlap are the configuration's business, and distinct ports are a cure.
-   */
-  conflict(selectors: SelectorPair, by: Claimant): string | undefined {
-    const claim = this.#claims.get(selectors.key)
-    const same = claim === undefined || claim.owner === by.owner || (claim.shared && by.shared) ? undefined : claim
-    const other = same ?? this.#overlapping(selectors, by)
-    if (other === undefined) return undefined
-    const what = same === undefined ? 'overlap with those of' : 'already belong to'
-    return `selectors ${selectors.key} ${what} an SA of ${other.owner}`
-  }
-
-  #overlapping(selectors: SelectorPair, { owner, peer, shared }: Claimant): Claim | undefined {
-    for (const claim of this.#claims.values())
-      if (claim.peer === peer && claim.owner !== owner && claim.selectors.overlaps(selectors))
-        if (!claim.shared || !shared || claim.selectors.key !== selectors.key) return claim
-    return undefined
-  }
-
-  /** Takes the selectors for one more SA of this owner, whether it sends or not. `conflict` was asked. */
-  claim(selectors: SelectorPair, by: Claimant): void {
-    const claim = this.#claims.get(selectors.key)
-    if (claim === undefined) this.#claims.set(selectors.key, { ...by, selectors, count: 1 })
-    else claim.count++
-  }
-
-  /** Gives back what one `claim` took. */
-  release(selectors: SelectorPair): void {
-    const claim = this.#claims.get(selectors.key)
-    if (claim !== undefined && --claim.count === 0) this.#claims.delete(selectors.key)
   }
 
   /** The SA sends from now on, before all others with these selectors. */

@@ -1,5 +1,6 @@
 import type { Drop } from '../../core/contracts/drop.ts'
 import type { Flow } from '../../core/contracts/net.ts'
+import type { Origin } from '../../core/contracts/origin.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Mode } from '../../core/contracts/strategy.ts'
 import {
@@ -32,6 +33,7 @@ type Header = { -readonly [K in keyof Required<IpHeader>]: IpHeader[K] & {} }
  */
 export class BeetMode implements Mode {
   readonly name = 'beet'
+  readonly origin: Origin
   readonly saves: number
   readonly #local: Uint8Array
   readonly #remote: Uint8Array
@@ -40,6 +42,7 @@ export class BeetMode implements Mode {
 
   /** @param local - this host's inner address, 4 or 16 octets as the other one */
   constructor(local: Uint8Array, remote: Uint8Array) {
+    this.origin = { module: import.meta.url, name: 'beetMode', data: [local, remote] }
     this.#local = local
     this.#remote = remote
     this.saves = local.length === 4 ? Ipv4.HEADER : Ipv6.HEADER
@@ -140,6 +143,9 @@ export class BeetMode implements Mode {
     return undefined
   }
 }
+
+/** A mode of these addresses, the local one first; what `BeetMode.origin` names. */
+export const beetMode = ([local, remote]: readonly [Uint8Array, Uint8Array]): Mode => new BeetMode(local, remote)
 
 /** Numbers that mean something else to the other end: the pseudo header, and ESP's dummy packet (RFC 4303 §2.6). */
 const isTaken = (protocol: number): boolean => protocol === IpProtocol.BEET || protocol === IpProtocol.IPV6_NO_NXT

@@ -1,5 +1,7 @@
 import type { Drop } from '../../contracts/drop.ts'
 import { type Facts, knownFact } from '../../contracts/facts.ts'
+import type { Flow } from '../../contracts/net.ts'
+import type { Origin } from '../../contracts/origin.ts'
 import type { Packet } from '../../contracts/packet.ts'
 import type { Assessment, Mode, ModeContext, ModeStrategy, Problem, Selector } from '../../contracts/strategy.ts'
 import {
@@ -62,7 +64,8 @@ export class Transport implements ModeStrategy {
   }
 
   create(context: ModeContext): Mode {
-    return new TransportMode(context)
+    const { local, remote, facts } = context
+    return transportMode({ local, remote, flow: context.flow(), ...nats(facts) })
   }
 }
 
@@ -72,12 +75,24 @@ type Repair = 'none' | 'update' | 'recompute'
 /** An IP header without options, reused. */
 type Header = { -readonly [K in keyof Required<IpHeader>]: IpHeader[K] & {} }
 
+/** What the mode has to know, as it was when the SA was made. */
+interface Situation {
+  readonly local: readonly Selector[]
+  readonly remote: readonly Selector[]
+  readonly flow: Flow
+  readonly localBehindNat: boolean
+  readonly remoteBehindNat: boolean
+}
+
+export const transportMode = (situation: Situation): Mode => new TransportMode(situation)
+
 /**
  * Hands up packets under the outer addresses as they were when the SA was made. A NAT that maps the peer anew later does
  * not show inside: connections live on, and selectors hold.
  */
 class TransportMode implements Mode {
   readonly name = 'transport'
+  readonly origin: Origin
   readonly #local: Uint8Array
   readonly #remote: Uint8Array
   readonly #header: Header
@@ -87,8 +102,9 @@ class TransportMode implements Mode {
   readonly #to: Uint8Array
   readonly #info = newIpInfo()
 
-  constructor(context: ModeContext) {
-    const { local, remote } = context.flow()
+  constructor(context: Situation) {
+    this.origin = { module: import.meta.url, name: 'transportMode', data: context }
+    const { local, remote } = context.flow
     this.#local = addressBytes(local.address)
     this.#remote = addressBytes(remote.address)
     this.#header = {
@@ -105,7 +121,7 @@ class TransportMode implements Mode {
     const peerDestination = soleAddress(context.local) ?? local.address
     this.#from = concat(addressBytes(peerSource), addressBytes(peerDestination))
     this.#to = concat(this.#remote, this.#local)
-    const { localBehindNat, remoteBehindNat } = nats(context.facts)
+    const { localBehindNat, remoteBehindNat } = context
     // an address that a NAT changed and that the selectors do not tell in its original form
     const unknown =
       (remoteBehindNat && peerSource === remote.address) || (localBehindNat && peerDestination === local.address)

@@ -37,8 +37,11 @@ export class Tunnel implements ModeStrategy {
   }
 }
 
+export const tunnelMode = (): Mode => new TunnelMode()
+
 class TunnelMode implements Mode {
   readonly name = 'tunnel'
+  readonly origin = { module: import.meta.url, name: 'tunnelMode' }
   readonly #info = newIpInfo()
 
   /** TOS with ECN is copied (RFC 6040 "normal mode"; Linux sends ECT(0) for CE, RFC 3168's way), so are DF and label. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { Claims } from '../../../core/ipsec/claims.ts'
 import { SelectorPair } from '../../../core/ipsec/index.ts'
 import { mayAcquire, Spd } from '../../../core/ipsec/spd.ts'
 import { newIpInfo, readIp, setU16 } from '../../../core/wire/index.ts'
@@ -85,34 +86,34 @@ const mallory = { owner: 'mallory', peer: 'clients', shared: false }
 const site = { owner: 'site', peer: 'site', shared: false }
 
 test('of one peer that stands for many, nobody gets a part of what another has', () => {
-  const spd = new Spd<string>()
-  spd.claim(nets, alice)
-  expect(spd.conflict(dns, mallory)).toContain('overlap with those of an SA of alice')
-  expect(spd.conflict(wide, mallory)).toContain('overlap with those of an SA of alice')
-  expect(spd.conflict(dns, alice)).toBeUndefined()
+  const claims = new Claims()
+  claims.claim(nets, alice)
+  expect(claims.conflict(dns, mallory)).toContain('overlap with those of an SA of alice')
+  expect(claims.conflict(wide, mallory)).toContain('overlap with those of an SA of alice')
+  expect(claims.conflict(dns, alice)).toBeUndefined()
   // two peers of the configuration: the narrower one decides, as it is written
-  expect(spd.conflict(dns, site)).toBeUndefined()
-  expect(spd.conflict(nets, site)).toContain('already belong to an SA of alice')
+  expect(claims.conflict(dns, site)).toBeUndefined()
+  expect(claims.conflict(nets, site)).toContain('already belong to an SA of alice')
 })
 
 test('selectors that all owners share are nobody’s alone; one that does not share keeps them', () => {
-  const spd = new Spd<string>()
-  spd.claim(nets, { ...alice, shared: true })
-  expect(spd.conflict(nets, { ...mallory, shared: true })).toBeUndefined()
-  expect(spd.conflict(nets, mallory)).toContain('alice')
-  expect(spd.conflict(dns, { ...mallory, shared: true })).toContain('overlap')
+  const claims = new Claims()
+  claims.claim(nets, { ...alice, shared: true })
+  expect(claims.conflict(nets, { ...mallory, shared: true })).toBeUndefined()
+  expect(claims.conflict(nets, mallory)).toContain('alice')
+  expect(claims.conflict(dns, { ...mallory, shared: true })).toContain('overlap')
 })
 
 test('selectors belong to one owner as long as it has an SA with them', () => {
-  const spd = new Spd<string>()
-  spd.claim(nets, alice)
-  spd.claim(nets, alice)
-  expect(spd.conflict(nets, alice)).toBeUndefined()
-  expect(spd.conflict(nets, mallory)).toContain('alice')
-  spd.release(nets)
-  expect(spd.conflict(nets, mallory)).toContain('alice')
-  spd.release(nets)
-  expect(spd.conflict(nets, mallory)).toBeUndefined()
+  const claims = new Claims()
+  claims.claim(nets, alice)
+  claims.claim(nets, alice)
+  expect(claims.conflict(nets, alice)).toBeUndefined()
+  expect(claims.conflict(nets, mallory)).toContain('alice')
+  claims.release(nets)
+  expect(claims.conflict(nets, mallory)).toContain('alice')
+  claims.release(nets)
+  expect(claims.conflict(nets, mallory)).toBeUndefined()
 })
 
 test('one acquire per second', () => {

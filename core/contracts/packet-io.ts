@@ -1,0 +1,44 @@
+import type { Endpoint, Flow } from './net.ts'
+import type { Packet } from './packet.ts'
+import type { LocalEndpoint } from './transport.ts'
+
+/** What a socket or a TUN device tells whoever opened it. Packets are valid during the call. */
+export interface PacketIoSink<From> {
+  receive(packet: Packet, from: From): void
+  failed(error: Error): void
+}
+
+export interface UdpPort {
+  /** With the port the kernel chose. */
+  readonly local: LocalEndpoint
+  /** @returns the name of the error (`EMSGSIZE`) when the kernel refused the datagram */
+  send(packet: Packet, remote: Endpoint): string | undefined
+  close(): Promise<void>
+}
+
+export interface TunQueue {
+  /** As the kernel chose it. */
+  readonly name: string
+  /** @returns the name of the error when the kernel refused the packet */
+  write(packet: Packet): string | undefined
+  close(): Promise<void>
+}
+
+/**
+ * Reads and writes for the plugins that have sockets and TUN devices: where one is registered they open these through it.
+ * So a data plane can have a thread that moves packets between them without the plugins; these see what is left over.
+ */
+export interface PacketIo {
+  readonly name: string
+  /**
+   * @param local - port 0 for any
+   * @param bufferSize - octets asked of the kernel for each direction
+   * @throws Error with a `code` of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL
+   */
+  bindUdp(local: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<UdpPort>
+  /**
+   * @param pattern - name, `%d` stands for the first free number
+   * @throws Error with a `code` of the system: EPERM, EBUSY, ENOENT
+   */
+  openTun(pattern: string, sink: PacketIoSink<undefined>): Promise<TunQueue>
+}
