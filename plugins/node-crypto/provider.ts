@@ -42,6 +42,7 @@ const AES_MAC: Readonly<Record<number, 'cmac' | 'xcbc'>> = {
 /** Algorithms of the OpenSSL inside Node. */
 export const nodeCryptoProvider: CryptoProvider = {
   name: 'node-crypto',
+  origin: { module: import.meta.url, name: 'provider' },
   supports(type, id, keyBits) {
     switch (type) {
       case TransformType.ENCR:
@@ -109,3 +110,6 @@ function supportsEncr(id: number, keyBits: number | undefined): boolean {
 
 const unsupported = (what: string): UsageError =>
   new UsageError('USAGE_UNSUPPORTED_TRANSFORM', `node-crypto: ${what} is not supported`)
+
+/** What `origin` names. */
+export const provider = (): CryptoProvider => nodeCryptoProvider
