@@ -1,12 +1,12 @@
-import { writeSync } from 'node:fs'
 import type { DeviceSink, DeviceState, PacketDevice } from '../../core/contracts/device.ts'
 import type { Log } from '../../core/contracts/log.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
-import { UsageError } from '../../core/errors.ts'
+import type { PacketIo, PacketIoSink, TunQueue } from '../../core/contracts/packet-io.ts'
+import { SystemError, UsageError } from '../../core/errors.ts'
 import { ip, ipList } from './ip.ts'
-import { openTun, type TunHandle } from './native.ts'
+import { tunError } from './native.ts'
 import { changes, type Item, itemsFor, type Layout, type ListedRule, layoutOf, staleRules } from './network.ts'
-import { batchIndex, type Reader, startReader } from './reader.ts'
+import { openQueue } from './queue.ts'
 
 export interface TunOptions {
   /** Device name, `%d` for the first free number; default `nw%d`. */
@@ -30,17 +30,7 @@ export interface TunStats {
 export class TunDevice implements PacketDevice {
   readonly #options: TunOptions
   readonly #log: Log
-  readonly #packet: Packet = {
-    bytes: new Uint8Array(0),
-    start: 0,
-    end: 0,
-    nextHeader: 0,
-    tos: 0,
-    ttl: 0,
-    df: false,
-    id: 0,
-    flowLabel: 0,
-  }
+  readonly #io: PacketIo | undefined
   /** In the order of installing. */
   readonly #installed = new Map<string, Item>()
   readonly #writeErrors: Record<string, number> = {}
@@ -48,47 +38,60 @@ export class TunDevice implements PacketDevice {
   #octetsIn = 0
   #packetsOut = 0
   #octetsOut = 0
-  #handle: TunHandle | undefined
-  #reader: Reader | undefined
+  #queue: TunQueue | undefined
   #layout: Layout | undefined
   #sink: DeviceSink | undefined
   #wanted: DeviceState | undefined
   #dns = ''
   #applying: Promise<void> | undefined
 
-  constructor(options: TunOptions, log: Log) {
+  /** @param io - opens and reads the device; absent: this plugin does */
+  constructor(options: TunOptions, log: Log, io?: PacketIo) {
     this.#options = options
+    this.#io = io
     this.#log = log
   }
 
   /** The kernel's name once open, the wanted pattern before. */
   get name(): string {
-    return this.#handle?.name ?? this.#options.device ?? 'nw%d'
+    return this.#queue?.name ?? this.#options.device ?? 'nw%d'
   }
 
   async open(sink: DeviceSink): Promise<void> {
-    if (this.#handle !== undefined) throw new UsageError('USAGE_OPEN', `${this.name}: already open`)
-    const handle = await openTun(this.name)
-    this.#handle = handle
+    if (this.#queue !== undefined) throw new UsageError('USAGE_OPEN', `${this.name}: already open`)
+    const queue = await this.#openQueue()
+    this.#queue = queue
     try {
-      this.#layout = await this.#prepare(handle.name)
+      this.#layout = await this.#prepare(queue.name)
     } catch (error) {
       await this.close()
       throw error
     }
     this.#sink = sink
-    this.#reader = startReader(
-      handle,
-      handle.koffi,
-      batch => this.#deliver(batch),
-      error => this.#sink?.failed(error),
-    )
-    this.#log.info('device created', { device: handle.name, table: this.#layout.table })
+    this.#log.info('device created', { device: queue.name, table: this.#layout.table })
+  }
+
+  async #openQueue(): Promise<TunQueue> {
+    const sink: PacketIoSink<undefined> = {
+      receive: packet => {
+        this.#packetsIn++
+        this.#octetsIn += packet.end - packet.start
+        this.#sink?.packet(packet)
+      },
+      failed: error => this.#sink?.failed(error),
+    }
+    try {
+      return await (this.#io?.openTun(this.name, sink) ?? openQueue(this.name, sink))
+    } catch (error) {
+      if (error instanceof SystemError) throw error
+      const { code, message } = error as NodeJS.ErrnoException
+      throw tunError(message.replace(/: \w+$/, ''), code, error)
+    }
   }
 
   async close(): Promise<void> {
-    const handle = this.#handle
-    if (handle === undefined) return
+    const queue = this.#queue
+    if (queue === undefined) return
     this.#sink = undefined
     this.#wanted = undefined
     await this.#applying?.catch(() => {})
@@ -97,10 +100,8 @@ export class TunDevice implements PacketDevice {
     for (const rule of rules) await this.#remove(rule)
     this.#installed.clear()
     this.#dns = ''
-    await this.#reader?.stop()
-    this.#reader = undefined
-    this.#handle = undefined
-    handle.close()
+    this.#queue = undefined
+    await queue.close()
   }
 
   /** @throws SystemError SYSTEM_DEVICE, SYSTEM_PERMISSION: what could be installed is; a later call tries the rest */
@@ -112,15 +113,12 @@ export class TunDevice implements PacketDevice {
   }
 
   write(packet: Packet): void {
-    if (this.#handle === undefined) return
-    const length = packet.end - packet.start
-    try {
-      writeSync(this.#handle.fd, packet.bytes, packet.start, length)
+    if (this.#queue === undefined) return
+    const failure = this.#queue.write(packet)
+    if (failure !== undefined) this.#writeErrors[failure] = (this.#writeErrors[failure] ?? 0) + 1
+    else {
       this.#packetsOut++
-      this.#octetsOut += length
-    } catch (error) {
-      const { code = 'unknown' } = error as NodeJS.ErrnoException
-      this.#writeErrors[code] = (this.#writeErrors[code] ?? 0) + 1
+      this.#octetsOut += packet.end - packet.start
     }
   }
 
@@ -131,26 +129,6 @@ export class TunDevice implements PacketDevice {
       packetsOut: this.#packetsOut,
       octetsOut: this.#octetsOut,
       writeErrors: { ...this.#writeErrors },
-    }
-  }
-
-  #deliver(batch: ArrayBuffer): void {
-    const index = batchIndex(batch)
-    const count = index[0] ?? 0
-    const packet = this.#packet
-    packet.bytes = new Uint8Array(batch)
-    try {
-      for (let i = 0; i < count; i++) {
-        packet.start = index[1 + 2 * i] ?? 0
-        packet.end = index[2 + 2 * i] ?? 0
-        packet.nextHeader = packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
-        packet.df = false
-        this.#packetsIn++
-        this.#octetsIn += packet.end - packet.start
-        this.#sink?.packet(packet)
-      }
-    } finally {
-      this.#reader?.release(batch)
     }
   }
 

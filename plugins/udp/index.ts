@@ -1,6 +1,6 @@
 import 'reflect-metadata' // tsyringe refuses to load without it, whatever was imported before
 import { instanceCachingFactory } from 'tsyringe'
-import { LOG, type Plugin, TRANSPORT } from '../../core/contracts/plugin.ts'
+import { LOG, PACKET_IO, type Plugin, TRANSPORT } from '../../core/contracts/plugin.ts'
 import { type UdpOptions, UdpTransport } from './udp-transport.ts'
 
 /** IKE and UDP-encapsulated ESP over the system's UDP sockets. */
@@ -10,7 +10,14 @@ export const udp = (options: UdpOptions = {}): Plugin => ({
   requires: [LOG],
   register: container => {
     container.register(TRANSPORT, {
-      useFactory: instanceCachingFactory(c => new UdpTransport(options, c.resolve(LOG).child({ transport: 'udp' }))),
+      useFactory: instanceCachingFactory(
+        c =>
+          new UdpTransport(
+            options,
+            c.resolve(LOG).child({ transport: 'udp' }),
+            c.isRegistered(PACKET_IO) ? c.resolve(PACKET_IO) : undefined,
+          ),
+      ),
     })
   },
 })

@@ -1,12 +1,17 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
-import type { Flow } from '../../core/contracts/net.ts'
-import { showEndpoint } from '../../core/contracts/net.ts'
+import { type Endpoint, type Flow, showEndpoint } from '../../core/contracts/net.ts'
+import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import type { PacketIoSink, UdpPort } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { isIPv4 } from './addresses.ts'
+import type { SendPool } from './send-pool.ts'
 
 /** Remote endpoints remembered per socket; a forgotten one costs one object when it speaks again. */
 const FLOW_LIMIT = 4_096
+
+/** What `send` answers when too many datagrams wait for the kernel. */
+export const QUEUE_FULL = 'queue full'
 
 /** Destinations are literal addresses: answering at once saves a trip through the event loop per datagram. */
 export const literal = (
@@ -18,16 +23,42 @@ export const literal = (
   done(null, host, options === 6 ? 6 : 4)
 }
 
-/** A bound UDP socket, its local endpoint and the flows seen on it. */
-export class UdpSocket {
+/** A bound UDP socket of Node, its local endpoint and the flows seen on it. */
+export class UdpSocket implements UdpPort {
   readonly socket: Socket
   readonly local: LocalEndpoint
+  readonly #pool: SendPool
   readonly #flows = new Map<string, Flow>()
   #last: Flow | undefined
 
-  constructor(socket: Socket, local: LocalEndpoint) {
+  constructor(socket: Socket, local: LocalEndpoint, pool: SendPool, sink: PacketIoSink<Flow>) {
     this.socket = socket
     this.local = local
+    this.#pool = pool
+    const packet: Packet = newPacket(0)
+    socket.on('message', (message, remote) => {
+      // a plain Uint8Array: a Buffer's slice() shares memory where everybody else's copies
+      packet.bytes = new Uint8Array(message.buffer, message.byteOffset, message.length)
+      packet.start = 0
+      packet.end = message.length
+      packet.nextHeader = 17
+      packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
+      packet.df = false
+      sink.receive(packet, this.flow(remote))
+    })
+    socket.on('error', error => sink.failed(error))
+  }
+
+  send(packet: Packet, remote: Endpoint): string | undefined {
+    const slot = this.#pool.take(packet.bytes, packet.start, packet.end)
+    if (slot === undefined) return QUEUE_FULL
+    try {
+      this.socket.send(slot.bytes, 0, packet.end - packet.start, remote.port, remote.address, slot.done)
+    } catch (error) {
+      // dgram throws for port 0 and the like; such a datagram is lost like any other
+      slot.done(error as Error)
+    }
+    return undefined
   }
 
   /** The shared flow of a remote endpoint: no object per datagram. */
@@ -60,9 +91,14 @@ export class UdpSocket {
  *
  * @param local - port 0 for any
  * @param bufferSize - octets asked of the kernel for each direction; it gives less where its limits are lower
- * @throws SystemError SYSTEM_PORT_BUSY, SYSTEM_PERMISSION, SYSTEM_ADDRESS
+ * @throws Error with a `code` of the system
  */
-export async function bindUdp(local: LocalEndpoint, bufferSize: number): Promise<UdpSocket> {
+export async function bindUdp(
+  local: LocalEndpoint,
+  bufferSize: number,
+  sink: PacketIoSink<Flow>,
+  pool: SendPool,
+): Promise<UdpSocket> {
   const v4 = isIPv4(local.address)
   const socket = createSocket({ type: v4 ? 'udp4' : 'udp6', ipv6Only: !v4, lookup: literal })
   try {
@@ -75,7 +111,7 @@ export async function bindUdp(local: LocalEndpoint, bufferSize: number): Promise
     })
   } catch (error) {
     socket.close()
-    throw bindError(error, local)
+    throw error
   }
   try {
     socket.setRecvBufferSize(bufferSize)
@@ -83,7 +119,7 @@ export async function bindUdp(local: LocalEndpoint, bufferSize: number): Promise
   } catch {
     // a wish: some systems refuse instead of giving what they have
   }
-  return new UdpSocket(socket, { ...local, port: socket.address().port })
+  return new UdpSocket(socket, { ...local, port: socket.address().port }, pool, sink)
 }
 
 /** Says what a failed bind means and what to do about it. */

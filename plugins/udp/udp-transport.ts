@@ -6,11 +6,12 @@ import type { Log } from '../../core/contracts/log.ts'
 import type { Address, Endpoint, Flow } from '../../core/contracts/net.ts'
 import { showEndpoint } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
+import type { PacketIo, PacketIoSink, UdpPort } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint, Transport, TransportSink } from '../../core/contracts/transport.ts'
 import { SystemError, UsageError } from '../../core/errors.ts'
 import { canonical, type Interfaces, isFixed, isIPv4, selectAddresses } from './addresses.ts'
 import { SendPool } from './send-pool.ts'
-import { bindUdp, literal, type UdpSocket } from './udp-socket.ts'
+import { bindError, bindUdp, literal, QUEUE_FULL } from './udp-socket.ts'
 
 export interface UdpOptions {
   /** Addresses to bind; `0.0.0.0` and `::` mean all of their family. Default: all but loopback and link-local. */
@@ -49,30 +50,20 @@ export class UdpTransport implements Transport {
   readonly name = 'udp'
   readonly #options: UdpOptions
   readonly #log: Log
+  readonly #io: PacketIo | undefined
   readonly #interfaces: () => Interfaces
   readonly #ports: readonly (readonly ['ike' | 'natt', number])[]
   readonly #pool: SendPool
   /** By wanted `address port role`; port 0 stays 0 here, so that a rescan finds what it bound. */
-  readonly #sockets = new Map<string, UdpSocket>()
+  readonly #sockets = new Map<string, UdpPort>()
   /** What `bind` made. */
-  readonly #extra = new Set<UdpSocket>()
+  readonly #extra = new Set<UdpPort>()
   /** By address, then bound port: the send path looks up without building a key. */
-  #byLocal = new Map<Address, Map<number, UdpSocket>>()
+  #byLocal = new Map<Address, Map<number, UdpPort>>()
   #locals: readonly LocalEndpoint[] = []
   /** Addresses whose failure was reported already; the watch would repeat it every few seconds. */
   readonly #reported = new Set<string>()
   readonly #lastSource: { 4?: Address; 6?: Address } = {}
-  readonly #packet: Packet = {
-    bytes: new Uint8Array(0),
-    start: 0,
-    end: 0,
-    nextHeader: 17,
-    tos: 0,
-    ttl: 0,
-    df: false,
-    id: 0,
-    flowLabel: 0,
-  }
   readonly #sendErrors: Record<string, number> = {}
   #received = 0
   #receivedOctets = 0
@@ -84,8 +75,10 @@ export class UdpTransport implements Transport {
   #timer: NodeJS.Timeout | undefined
   #scan: Promise<void> | undefined
 
-  constructor(options: UdpOptions, log: Log) {
+  /** @param io - opens the sockets; absent: node:dgram does */
+  constructor(options: UdpOptions, log: Log, io?: PacketIo) {
     this.#options = options
+    this.#io = io
     this.#log = log
     this.#interfaces = options.interfaces ?? networkInterfaces
     const { ikePort = 500, nattPort = 4500, queue = 1_024 } = options
@@ -96,7 +89,7 @@ export class UdpTransport implements Transport {
             ['ike', ikePort],
             ['natt', nattPort],
           ]
-    this.#pool = new SendPool(queue, error => this.#sendFailed(error))
+    this.#pool = new SendPool(queue, error => this.#sendFailed((error as NodeJS.ErrnoException).code ?? 'unknown'))
   }
 
   async open(sink: TransportSink): Promise<void> {
@@ -180,13 +173,12 @@ export class UdpTransport implements Transport {
   }
 
   async bind(address: Address): Promise<LocalEndpoint> {
-    const { bufferSize = 4 << 20 } = this.#options
-    const socket = await bindUdp({ protocol: 17, role: 'extra', address, port: 0 }, bufferSize)
+    const wanted: LocalEndpoint = { protocol: 17, role: 'extra', address, port: 0 }
+    const socket = await this.#open(wanted).catch(error => Promise.reject(bindError(error, wanted)))
     if (this.#sink === undefined) {
       await socket.close()
       throw new SystemError('SYSTEM_ADDRESS', 'udp: not open')
     }
-    this.#attach(socket)
     this.#extra.add(socket)
     this.#index()
     this.#sink.changed()
@@ -212,20 +204,14 @@ export class UdpTransport implements Transport {
       this.#unbound++
       return
     }
-    const slot = this.#pool.take(packet.bytes, packet.start, packet.end)
-    if (slot === undefined) {
+    const failure = socket.send(packet, flow.remote)
+    if (failure === QUEUE_FULL) {
       this.#queueDrops++
       return
     }
-    const length = packet.end - packet.start
     this.#sent++
-    this.#sentOctets += length
-    try {
-      socket.socket.send(slot.bytes, 0, length, flow.remote.port, flow.remote.address, slot.done)
-    } catch (error) {
-      // dgram throws for port 0 and the like; such a datagram is lost like any other
-      slot.done(error as Error)
-    }
+    this.#sentOctets += packet.end - packet.start
+    if (failure !== undefined) this.#sendFailed(failure)
   }
 
   stats(): UdpStats {
@@ -286,41 +272,38 @@ export class UdpTransport implements Transport {
     // one after the other, so that locals keep the system's order: the first is the preferred one
     for (const [key, local] of missing) {
       try {
-        const socket = await bindUdp(local, bufferSize)
-        this.#attach(socket)
-        this.#sockets.set(key, socket)
+        this.#sockets.set(key, await this.#open(local))
       } catch (error) {
-        if (!(error instanceof SystemError)) throw error
-        failures.push({ key, error })
+        failures.push({ key, error: bindError(error, local) })
       }
     }
     this.#index()
     return failures
   }
 
-  #attach(socket: UdpSocket): void {
-    socket.socket.on('message', (message, remote) => {
-      const packet = this.#packet
-      // a plain Uint8Array: a Buffer's slice() shares memory where everybody else's copies
-      packet.bytes = new Uint8Array(message.buffer, message.byteOffset, message.length)
-      packet.start = 0
-      packet.end = message.length
-      packet.nextHeader = 17
-      packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
-      packet.df = false
-      this.#received++
-      this.#receivedOctets += message.length
-      this.#sink?.receive(packet, socket.flow(remote))
-    })
-    socket.socket.on('error', error => {
-      const { code = 'unknown' } = error as NodeJS.ErrnoException
-      const local = showEndpoint(socket.local)
-      this.#sink?.failed(new SystemError('SYSTEM_SOCKET', `UDP socket ${local}: ${code}`, { cause: error }))
-    })
+  #open(local: LocalEndpoint): Promise<UdpPort> {
+    const { bufferSize = 4 << 20 } = this.#options
+    const sink = this.#socketSink(local)
+    return this.#io?.bindUdp(local, bufferSize, sink) ?? bindUdp(local, bufferSize, sink, this.#pool)
   }
 
-  #sendFailed(error: Error): void {
-    const { code = 'unknown' } = error as NodeJS.ErrnoException
+  #socketSink(local: LocalEndpoint): PacketIoSink<Flow> {
+    return {
+      receive: (packet, flow) => {
+        this.#received++
+        this.#receivedOctets += packet.end - packet.start
+        this.#sink?.receive(packet, flow)
+      },
+      failed: error => {
+        const { code = 'unknown' } = error as NodeJS.ErrnoException
+        this.#sink?.failed(
+          new SystemError('SYSTEM_SOCKET', `UDP socket ${showEndpoint(local)}: ${code}`, { cause: error }),
+        )
+      },
+    }
+  }
+
+  #sendFailed(code: string): void {
     const count = (this.#sendErrors[code] ?? 0) + 1
     this.#sendErrors[code] = count
     // one line per kind and then ever fewer: a dead route would otherwise write one per packet
@@ -328,9 +311,9 @@ export class UdpTransport implements Transport {
   }
 
   #index(): void {
-    const byLocal = new Map<Address, Map<number, UdpSocket>>()
+    const byLocal = new Map<Address, Map<number, UdpPort>>()
     for (const socket of [...this.#sockets.values(), ...this.#extra]) {
-      const ports = byLocal.get(socket.local.address) ?? new Map<number, UdpSocket>()
+      const ports = byLocal.get(socket.local.address) ?? new Map<number, UdpPort>()
       byLocal.set(socket.local.address, ports.set(socket.local.port, socket))
     }
     this.#byLocal = byLocal
