@@ -268,7 +268,6 @@ export class UdpTransport implements Transport {
   async #bindMissing(wanted: ReadonlyMap<string, LocalEndpoint>): Promise<{ key: string; error: SystemError }[]> {
     const failures: { key: string; error: SystemError }[] = []
     const missing = [...wanted].filter(([key]) => !this.#sockets.has(key))
-    const { bufferSize = 4 << 20 } = this.#options
     // one after the other, so that locals keep the system's order: the first is the preferred one
     for (const [key, local] of missing) {
       try {

@@ -137,6 +137,18 @@ function view(peer: PeerStatus, child: ChildStatus): SaView {
 
 const digits = (spi: string, length: number): string => spi.replace(/^0x/, '').toLowerCase().padStart(length, '0')
 
+/** What moves packets, see --plane of run.ts. */
+const fast = (): boolean => process.env.NATWEAVE_PLANE !== 'portable'
+
+/** The usual set, with plugin raw where it is wanted, and without linux-fast where the portable plane is to be tested. */
+const plugins = (raw: boolean): string[] => [
+  ...['openssl', 'node-crypto', 'noble'],
+  ...(fast() ? ['linux-fast'] : []),
+  'udp',
+  ...(raw ? ['raw'] : []),
+  ...['tun', 'memory', 'udp-encap', 'beet'],
+]
+
 /** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
 function configuration(config: TunnelConfig, device: string): ConfigInput {
   const initiator = config.role === 'initiator'
@@ -145,7 +157,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return {
     device: { name: device },
-    ...(config.raw ? { plugins: ['node-crypto', 'noble', 'udp', 'raw', 'tun', 'memory', 'udp-encap', 'beet'] } : {}),
+    plugins: plugins(config.raw),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {
       retransmit: { timeout: '500ms', tries: 3 },

@@ -6,6 +6,7 @@ import { run } from './process.ts'
 /** Command → Debian 12 package. */
 const TOOLS: Readonly<Record<string, string>> = {
   ip: 'iproute2',
+  ethtool: 'ethtool',
   nft: 'nftables',
   conntrack: 'conntrack',
   sysctl: 'procps',

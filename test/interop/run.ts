@@ -16,9 +16,10 @@ import { obstacle } from './preflight.ts'
 
 const HELP = `Runs natweave and strongSwan against each other through real NATs, in network namespaces. Needs root.
 
-  npm run interop -- [--only PATTERN] [--baseline] [--list] [--json] [--keep] [--help]
+  npm run interop -- [--only PATTERN] [--plane NAME] [--baseline] [--list] [--json] [--keep] [--help]
 
   --only PATTERN  only the cases whose name matches this regular expression
+  --plane NAME    fast (plugin linux-fast, the default) or portable: what moves natweave's packets
   --baseline      instead, rekey, deletion and NAT reboot between two strongSwans: they prove the checks, not natweave
   --list          print their names and end
   --json          one JSON object for each case, and one for the sum
@@ -52,6 +53,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       only: { type: 'string', default: '' },
+      plane: { type: 'string', default: 'fast' },
       baseline: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -69,6 +71,11 @@ async function main(): Promise<number> {
     for (const { name } of chosen) console.log(name)
     return 0
   }
+  if (!['fast', 'portable'].includes(values.plane)) {
+    console.error(`INTEROP COULD NOT RUN: there is no plane ${values.plane}; there are fast and portable`)
+    return 2
+  }
+  process.env.NATWEAVE_PLANE = values.plane
   const lab = new Lab(defaultPrefix())
   const reason = chosen.length === 0 ? `no case matches ${values.only}` : await blocked(lab, chosen)
   if (reason !== undefined) {

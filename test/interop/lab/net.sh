@@ -28,6 +28,8 @@ plug() {
   local port="p-$1-$2"; port=${port:0:15}
   ip link add "$2" netns "$(ns "$1")" type veth peer name "$port" netns "$(ns "$3")"
   ip -n "$(ns "$3")" link set "$port" master "$4" up
+  # datagrams are cut apart before they are on the cable, as on a real one: captures and counters see each
+  in_ns "$1" ethtool -K "$2" tx-udp-segmentation off
   ip -n "$(ns "$1")" link set "$2" up
 }
 

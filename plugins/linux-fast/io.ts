@@ -1,0 +1,150 @@
+import type { Flow } from '../../core/contracts/net.ts'
+import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import type { PacketIo, PacketIoSink, TunQueue, UdpPort } from '../../core/contracts/packet-io.ts'
+import type { LocalEndpoint } from '../../core/contracts/transport.ts'
+import { SystemError } from '../../core/errors.ts'
+import { openSocket, openTunQueue } from './descriptors.ts'
+import { type Libc, Sys } from './libc.ts'
+import type { Command, Leftovers, Report } from './messages.ts'
+import { writeName } from './sockaddr.ts'
+import { Vnet } from './vnet.ts'
+
+interface OpenSocket {
+  readonly fd: number
+  readonly local: LocalEndpoint
+  readonly sink: PacketIoSink<Flow>
+}
+
+/** Octets in front of what the main thread sends: struct sockaddr, or the virtio header. */
+const FRONT = 32
+const SIZE = FRONT + 65_536
+/** Stands for the TUN device where sockets have their number. */
+const TUN = 0
+
+/**
+ * Opens sockets and the TUN device, which the thread reads; what the main thread sends, it sends itself, on the same
+ * descriptors.
+ */
+export class FastIo implements PacketIo {
+  readonly name = 'linux-fast'
+  readonly #libc: Libc
+  readonly #openQueue: typeof openTunQueue
+  readonly #post: (command: Command) => boolean
+  /** What the thread has still to let go of, and what then happens. */
+  readonly #closing = new Map<number, () => void>()
+  readonly #sockets = new Map<number, OpenSocket>()
+  readonly #packet: Packet = newPacket(0)
+  /** For what goes out of this thread. */
+  readonly #out = new Uint8Array(SIZE)
+  readonly #outView = new DataView(this.#out.buffer)
+  readonly #outAt: number
+  #tun: { readonly fd: number; readonly sink: PacketIoSink<undefined> } | undefined
+  #serial = 0
+
+  /** @param openQueue - opens the TUN device */
+  constructor(libc: Libc, post: (command: Command) => boolean, openQueue = openTunQueue) {
+    this.#libc = libc
+    this.#openQueue = openQueue
+    this.#post = post
+    this.#outAt = libc.address(this.#out)
+  }
+
+  /** Whether a TUN device is open. */
+  get hasDevice(): boolean {
+    return this.#tun !== undefined
+  }
+
+  /** What a new thread has to be told. */
+  *history(): Iterable<Command> {
+    for (const [id, { fd, local }] of this.#sockets) yield { type: 'socket', id, fd, local }
+    if (this.#tun !== undefined) yield { type: 'tun', fd: this.#tun.fd }
+  }
+
+  async bindUdp(wanted: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<UdpPort> {
+    const { fd, local } = openSocket(this.#libc, wanted, bufferSize)
+    const id = ++this.#serial
+    this.#sockets.set(id, { fd, local, sink })
+    this.#post({ type: 'socket', id, fd, local })
+    return {
+      local,
+      send: (packet, remote) => {
+        const { length, at } = this.#load(packet)
+        const nameLength = writeName(this.#outView, 0, remote)
+        const sent = this.#libc.sendto(fd, this.#outAt + at, length, Sys.MSG_DONTWAIT, this.#outAt, nameLength)
+        return sent < 0 ? this.#libc.errorName() : undefined
+      },
+      close: async () => {
+        if (this.#sockets.delete(id)) await this.#close(id, fd, { type: 'close-socket', id })
+      },
+    }
+  }
+
+  async openTun(pattern: string, sink: PacketIoSink<undefined>): Promise<TunQueue> {
+    if (this.#tun !== undefined) throw Object.assign(new Error('one TUN device at a time'), { code: 'EBUSY' })
+    const { fd, name } = this.#openQueue(this.#libc, pattern)
+    this.#tun = { fd, sink }
+    this.#post({ type: 'tun', fd })
+    return {
+      name,
+      write: packet => {
+        const { length, at } = this.#load(packet)
+        const start = at - Vnet.OCTETS
+        this.#out.fill(0, start, at)
+        const written = this.#libc.write(fd, this.#outAt + start, Vnet.OCTETS + length)
+        return written < 0 ? this.#libc.errorName() : undefined
+      },
+      close: async () => {
+        if (this.#tun?.fd !== fd) return
+        this.#tun = undefined
+        await this.#close(TUN, fd, { type: 'close-tun' })
+      },
+    }
+  }
+
+  /** Takes what the thread says about descriptors. */
+  report(report: Exclude<Report, { type: 'event' | 'refused' }>): void {
+    switch (report.type) {
+      case 'closed-socket':
+        return this.#closing.get(report.id)?.()
+      case 'closed-tun':
+        return this.#closing.get(TUN)?.()
+      case 'tun-lost':
+        return this.#tun?.sink.failed(new SystemError('SYSTEM_DEVICE', `reading the TUN device: ${report.why}`))
+      case 'leftovers':
+        return this.#leftovers(report)
+    }
+  }
+
+  /** The thread has ended and took its descriptors' readers along: nobody is left to answer. */
+  ended(): void {
+    for (const closed of [...this.#closing.values()]) closed()
+  }
+
+  /** Closes a descriptor once the thread no longer touches it: its number may be another's right afterwards. */
+  async #close(id: number, fd: number, command: Command): Promise<void> {
+    if (this.#post(command)) await new Promise<void>(resolve => this.#closing.set(id, resolve))
+    this.#closing.delete(id)
+    this.#libc.close(fd)
+  }
+
+  #load({ bytes, start, end }: Packet): { readonly at: number; readonly length: number } {
+    this.#out.set(bytes.subarray(start, end), FRONT)
+    return { at: FRONT, length: end - start }
+  }
+
+  #leftovers({ bytes, index, from }: Leftovers): void {
+    const packet = this.#packet
+    for (const [i, origin] of from.entries()) {
+      const [start = 0, end = 0, tos = 0] = index.subarray(3 * i)
+      packet.bytes = bytes
+      packet.start = start
+      packet.end = end
+      packet.nextHeader = origin === undefined ? 0 : 17
+      packet.tos = tos
+      packet.ttl = packet.id = packet.flowLabel = 0
+      packet.df = false
+      if (origin === undefined) this.#tun?.sink.receive(packet, undefined)
+      else this.#sockets.get(origin.socket)?.sink.receive(packet, origin.flow)
+    }
+  }
+}

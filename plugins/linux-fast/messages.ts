@@ -1,0 +1,93 @@
+import type { ChildSaSpec, PlaneEvent } from '../../core/contracts/data-plane.ts'
+import type { Flow } from '../../core/contracts/net.ts'
+import type { Origin } from '../../core/contracts/origin.ts'
+import type { Selector } from '../../core/contracts/strategy.ts'
+import type { LocalEndpoint } from '../../core/contracts/transport.ts'
+
+/** A Child SA as data: what has functions is left out or said in other words. */
+export interface RemoteSpec extends Omit<ChildSaSpec, 'mode' | 'encap'> {
+  readonly mode: Origin
+  readonly encap: { readonly name: string; readonly overhead: number }
+}
+
+/** What the thread is told. Messages take effect in order, before any packet that arrives later. */
+export type Command =
+  | { readonly type: 'socket'; readonly id: number; readonly fd: number; readonly local: LocalEndpoint }
+  | { readonly type: 'close-socket'; readonly id: number }
+  | { readonly type: 'tun'; readonly fd: number }
+  | { readonly type: 'close-tun' }
+  | {
+      readonly type: 'install'
+      readonly spec: RemoteSpec
+      readonly outbound: boolean
+      readonly now: number
+      readonly memory: SharedArrayBuffer
+    }
+  | { readonly type: 'activate'; readonly id: string }
+  | {
+      readonly type: 'move'
+      readonly id: string
+      readonly flow: Flow
+      readonly wrapping: { readonly encap: RemoteSpec['encap']; readonly follow: boolean } | undefined
+    }
+  | { readonly type: 'remove'; readonly id: string }
+  | {
+      readonly type: 'yield'
+      readonly id: string
+      readonly local: readonly Selector[]
+      readonly remote: readonly Selector[]
+    }
+  | { readonly type: 'regain'; readonly id: string }
+  | {
+      readonly type: 'trap'
+      readonly peer: string
+      readonly child: string
+      readonly local: readonly Selector[]
+      readonly remote: readonly Selector[]
+    }
+  | { readonly type: 'outbound'; readonly bytes: Uint8Array }
+
+/** Packets that are not for the thread, in one block of memory. */
+export interface Leftovers {
+  readonly type: 'leftovers'
+  readonly bytes: Uint8Array
+  /** Three words a packet: start and end in `bytes`, TOS. */
+  readonly index: Uint32Array
+  /** Whose socket, and from where; undefined: from the TUN device. */
+  readonly from: readonly ({ readonly socket: number; readonly flow: Flow } | undefined)[]
+}
+
+/** What the thread says. */
+export type Report =
+  | Leftovers
+  | { readonly type: 'event'; readonly event: PlaneEvent }
+  /** An SA could not be installed after all: its mode cannot be made again, its suite is refused. */
+  | { readonly type: 'refused'; readonly id: string; readonly why: string }
+  | { readonly type: 'closed-socket'; readonly id: number }
+  | { readonly type: 'closed-tun' }
+  /** The device does not answer any more. */
+  | { readonly type: 'tun-lost'; readonly why: string }
+
+/** Words of the memory that both threads see. */
+export const Control = {
+  /** Set by the main thread after each command, cleared by the other one. */
+  COMMANDS: 0,
+  /** The thread shall end. */
+  CLOSING: 1,
+  /** Reports with packets that the main thread has not taken yet. */
+  WAITING: 2,
+  /** Packets lost because too many were waiting. */
+  LOST: 3,
+  WORDS: 4,
+} as const
+
+/** What the thread starts with. */
+export interface Start {
+  readonly control: Int32Array
+  readonly wakeFd: number
+  /** Crypto providers in their order. */
+  readonly crypto: readonly Origin[]
+  readonly mtu: number
+  /** The main thread's clock minus this host's wall clock's monotonic sister, ms. */
+  readonly clock: number
+}

@@ -1,0 +1,185 @@
+import type { Packet } from '../../core/contracts/packet.ts'
+import type { Arena } from './arena.ts'
+import type { SocketFlow } from './flows.ts'
+import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys } from './libc.ts'
+
+/** Datagrams in one send: what all kernels with UDP_SEGMENT take. */
+const MAX_SEGMENTS = 64
+/** Octets in one send: less than IP's limit by the headers. */
+const MAX_OCTETS = 65_000
+/** Room for one packet of IP's size behind a full batch. */
+const SIZE = MAX_OCTETS + 66_624
+/** How long a full socket is waited for before its datagrams are lost, ms. */
+const PATIENCE_MS = 50
+const CONTROL_LENGTH = 24
+/** Octets of ESP's header and IV: for AEAD and CTR, for CBC. */
+const FRONTS = { least: 16, most: 24 } as const
+
+/** Datagrams on their way out: those of one flow and one size go to the kernel in one call, which cuts them apart. */
+export class Outbox {
+  /** Datagrams that the kernel refused, by the error's name. */
+  readonly errors: Record<string, number> = {}
+  sent = 0
+  sentOctets = 0
+  readonly #libc: Libc
+  readonly #arena: Arena
+  readonly #base: number
+  readonly #address: number
+  readonly #message: number
+  #tail: number
+  /** Octets that protection puts in front of a packet: as many as the last one had. */
+  #front: number = FRONTS.least
+  /** The octets before `#tail`, which a packet that grows more than that one has overwritten. */
+  readonly #saved = new Uint32Array(2)
+  #flow: SocketFlow | undefined
+  #tos = 0
+  #segment = 0
+  #count = 0
+  /** A shorter datagram has ended the batch. */
+  #closed = false
+
+  constructor(libc: Libc, arena: Arena) {
+    this.#libc = libc
+    this.#arena = arena
+    this.#base = arena.take(SIZE) + FRONTS.most
+    this.#tail = this.#base
+    this.#address = libc.address(arena.bytes)
+    this.#message = arena.take(MSGHDR + IOVEC + SOCKADDR + 4 + 2 * CONTROL_LENGTH)
+    const { view } = arena
+    const at = this.#message
+    const pointer = (field: number, to: number): void => view.setBigUint64(field, BigInt(this.#address + to), true)
+    pointer(at + Msg.NAME, at + MSGHDR + IOVEC)
+    pointer(at + Msg.IOV, at + MSGHDR)
+    view.setUint32(at + Msg.IOV_COUNT, 1, true)
+    pointer(at + Msg.CONTROL, this.#control)
+  }
+
+  get #control(): number {
+    return this.#message + MSGHDR + IOVEC + SOCKADDR + 4
+  }
+
+  /** Where to build the next packet, so that once protected it stands right behind the one before. Then `add` it. */
+  place(): number {
+    const { view } = this.#arena
+    this.#saved[0] = view.getUint32(this.#tail - 8)
+    this.#saved[1] = view.getUint32(this.#tail - 4)
+    return this.#tail + this.#front
+  }
+
+  /** @param packet - built at `place`, or in other memory */
+  add(packet: Packet, flow: SocketFlow): void {
+    const length = packet.end - packet.start
+    if (
+      this.#count > 0 &&
+      (flow !== this.#flow ||
+        packet.tos !== this.#tos ||
+        this.#closed ||
+        length > this.#segment ||
+        this.#count === MAX_SEGMENTS ||
+        this.#tail - this.#base + length > MAX_OCTETS)
+    )
+      this.flush()
+    const { bytes } = this.#arena
+    if (packet.bytes !== bytes) bytes.set(packet.bytes.subarray(packet.start, packet.end), this.#tail)
+    else if (packet.start !== this.#tail) {
+      const { view } = this.#arena
+      const off = packet.start - this.#tail
+      bytes.copyWithin(this.#tail, packet.start, packet.end)
+      if (this.#count > 0 && off < 0) {
+        view.setUint32(this.#tail - 8, this.#saved[0]!)
+        view.setUint32(this.#tail - 4, this.#saved[1]!)
+      }
+      if (this.#count > 0) this.#front = off < 0 ? FRONTS.most : FRONTS.least
+    }
+    if (this.#count === 0) {
+      this.#flow = flow
+      this.#tos = packet.tos
+      this.#segment = length
+      this.#closed = false
+    } else if (length < this.#segment) this.#closed = true
+    this.#count++
+    this.#tail += length
+  }
+
+  flush(): void {
+    const count = this.#count
+    if (count === 0) return
+    const flow = this.#flow!
+    const octets = this.#tail - this.#base
+    this.#count = 0
+    this.#tail = this.#base
+    const segmented = count > 1 && flow.socket.segments
+    if (segmented) {
+      const error = this.#send(flow, this.#base, octets, this.#segment)
+      if (error === 0) {
+        this.sent += count
+        this.sentOctets += octets
+        return
+      }
+      // a device that cannot checksum what it cuts, or a path narrower than the datagrams: then one by one
+      if (error === Sys.EIO) flow.socket.segments = false
+      if (error !== Sys.EIO && error !== Sys.EMSGSIZE && error !== Sys.EINVAL) return this.#lost(count)
+    }
+    for (let at = 0; at < octets; at += this.#segment) {
+      const length = Math.min(this.#segment, octets - at)
+      if (this.#send(flow, this.#base + at, length, 0) !== 0) this.#lost(1)
+      else {
+        this.sent++
+        this.sentOctets += length
+      }
+    }
+  }
+
+  #lost(count: number): void {
+    const name = this.#libc.errorName()
+    this.errors[name] = (this.errors[name] ?? 0) + count
+  }
+
+  /** @returns 0, or the error's number */
+  #send(flow: SocketFlow, at: number, octets: number, segment: number): number {
+    const { view, bytes } = this.#arena
+    const message = this.#message
+    bytes.set(flow.name, message + MSGHDR + IOVEC)
+    view.setUint32(message + Msg.NAME_LENGTH, flow.nameLength, true)
+    view.setBigUint64(message + MSGHDR, BigInt(this.#address + at), true)
+    view.setUint32(message + MSGHDR + 8, octets, true)
+    let control = this.#control
+    if (segment > 0) {
+      control = this.#option(control, Sys.SOL_UDP, Sys.UDP_SEGMENT, 2)
+      view.setUint16(control - 8, segment, true)
+    }
+    if (this.#tos !== 0) {
+      const v4 = flow.nameLength !== SOCKADDR
+      control = this.#option(control, v4 ? Sys.SOL_IP : Sys.SOL_IPV6, v4 ? Sys.IP_TOS : Sys.IPV6_TCLASS, 4)
+      view.setUint32(control - 8, this.#tos, true)
+    }
+    view.setUint32(message + Msg.CONTROL_LENGTH, control - this.#control, true)
+    const { fd } = flow.socket
+    for (let waited = false; ; waited = true) {
+      if (this.#libc.sendmsg(fd, this.#address + message, Sys.MSG_DONTWAIT) >= 0) return 0
+      const error = this.#libc.errno()
+      if (error !== Sys.EAGAIN || waited) return error
+      this.#awaitRoom(fd)
+    }
+  }
+
+  #awaitRoom(fd: number): void {
+    const { view } = this.#arena
+    // the socket's address is of no use meanwhile, and its place is that of a struct pollfd
+    const at = this.#control
+    const saved = view.getBigUint64(at, true)
+    view.setInt32(at, fd, true)
+    view.setInt32(at + 4, Sys.POLLOUT, true)
+    this.#libc.poll(this.#address + at, 1, PATIENCE_MS)
+    view.setBigUint64(at, saved, true)
+  }
+
+  /** @returns the offset behind; its data stand 8 octets before */
+  #option(at: number, level: number, type: number, length: number): number {
+    const { view } = this.#arena
+    view.setBigUint64(at + Cmsg.LENGTH, BigInt(CMSG_HEADER + length), true)
+    view.setInt32(at + Cmsg.LEVEL, level, true)
+    view.setInt32(at + Cmsg.TYPE, type, true)
+    return at + CONTROL_LENGTH
+  }
+}

@@ -1,0 +1,227 @@
+import type { CryptoProvider } from '../../core/contracts/crypto.ts'
+import type { ChildSaSpec } from '../../core/contracts/data-plane.ts'
+import type { Flow } from '../../core/contracts/net.ts'
+import { remake } from '../../core/contracts/origin.ts'
+import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import type { EncapStrategy, Mode } from '../../core/contracts/strategy.ts'
+import { systemRng } from '../../core/index.ts'
+import { PortablePlane } from '../../core/ipsec/index.ts'
+import { IKE_PORT } from '../../core/wire/index.ts'
+import { Arena } from './arena.ts'
+import { Socket, type SocketFlow } from './flows.ts'
+import { Inbox, type Take } from './inbox.ts'
+import { Leavings } from './leavings.ts'
+import { type Libc, loadLibc, Sys } from './libc.ts'
+import type { Command, RemoteSpec, Report } from './messages.ts'
+import { Outbox } from './outbox.ts'
+import type { SegmentSink } from './segment.ts'
+import { TunQueue } from './tun-queue.ts'
+
+export interface PumpParts {
+  readonly crypto: CryptoProvider
+  readonly control: Int32Array
+  /** eventfd that ends a wait. */
+  readonly wakeFd: number
+  readonly mtu: number
+  readonly now: () => number
+  readonly report: (message: Report, transfer?: ArrayBuffer[]) => void
+}
+
+/** Octets for all buffers of a pump. */
+const ARENA = 2 << 20
+/** Longest uninterrupted system call, so that a thread whose process forgot to close can be ended. */
+const POLL_MS = 500
+/** Reads from one descriptor before the others have their turn. */
+const READS = 8
+const POLLFD = 8
+const MAX_FDS = 512
+
+/**
+ * Moves packets between sockets and the TUN device through a data plane, a batch at a time; what the plane does not want
+ * goes to the main thread.
+ */
+export class Pump {
+  readonly #parts: PumpParts
+  readonly #libc: Libc = loadLibc()
+  readonly #arena = new Arena(ARENA)
+  readonly #plane: PortablePlane
+  readonly #inbox: Inbox
+  readonly #outbox: Outbox
+  readonly #leavings: Leavings
+  readonly #sockets = new Map<number, Socket>()
+  readonly #errors: Record<string, number> = {}
+  readonly #fds: number
+  #polled: readonly Socket[] = []
+  #tun: TunQueue | undefined
+  #now: number
+  /** Worked on in place in the arena. */
+  readonly #packet: Packet
+  readonly #take: Take
+  readonly #segments: SegmentSink
+
+  constructor(parts: PumpParts) {
+    this.#parts = parts
+    const { bytes } = this.#arena
+    this.#packet = { ...newPacket(0), bytes }
+    this.#fds = this.#arena.take(MAX_FDS * POLLFD)
+    this.#inbox = new Inbox(this.#libc, this.#arena)
+    this.#outbox = new Outbox(this.#libc, this.#arena)
+    this.#leavings = new Leavings(parts.control, parts.report)
+    this.#now = parts.now()
+    this.#plane = new PortablePlane(
+      parts.crypto,
+      systemRng,
+      {
+        transmit: (packet, flow) => this.#outbox.add(packet, flow as SocketFlow),
+        deliver: packet => this.#tun?.write(packet),
+        event: event => parts.report({ type: 'event', event }),
+      },
+      { mtu: parts.mtu, unprotected: packet => this.#leavings.add(packet, undefined) },
+    )
+    this.#take = (start, end, flow, tos) => this.#received(start, end, flow, tos)
+    this.#segments = {
+      place: () => this.#outbox.place(),
+      packet: (start, end) => {
+        this.#reset(start, end, 0)
+        this.#plane.outbound(this.#packet, this.#now, true)
+      },
+    }
+    this.#watch()
+  }
+
+  /** Carries out a command. @throws whatever is a bug of this plugin */
+  async obey(command: Command): Promise<void> {
+    const plane = this.#plane
+    switch (command.type) {
+      case 'socket':
+        this.#sockets.set(command.id, new Socket(command.id, command.fd, command.local))
+        return this.#watch()
+      case 'close-socket':
+        this.#sockets.delete(command.id)
+        this.#watch()
+        return this.#parts.report({ type: 'closed-socket', id: command.id })
+      case 'tun':
+        this.#tun ??= new TunQueue(this.#libc, this.#arena, this.#errors)
+        this.#tun.fd = command.fd
+        return this.#watch()
+      case 'close-tun':
+        if (this.#tun !== undefined) this.#tun.fd = -1
+        this.#watch()
+        return this.#parts.report({ type: 'closed-tun' })
+      case 'install':
+        return this.#install(command)
+      case 'activate':
+        return plane.activate(command.id)
+      case 'move': {
+        const { id, flow, wrapping } = command
+        return plane.move(id, this.#flow(flow), wrapping && { ...wrapping, encap: encapOf(wrapping.encap) })
+      }
+      case 'remove':
+        return plane.remove(command.id)
+      case 'yield':
+        return plane.yield(command.id, command.local, command.remote)
+      case 'regain':
+        return plane.regain(command.id)
+      case 'trap':
+        return plane.trap(command.peer, command.child, command.local, command.remote)
+      case 'outbound': {
+        const place = this.#outbox.place()
+        this.#arena.bytes.set(command.bytes, place)
+        this.#segments.packet(place, place + command.bytes.length)
+        return this.#outbox.flush()
+      }
+    }
+  }
+
+  /** Waits for packets, and moves those that came. @param interrupted - whether something else is to be done first */
+  turn(interrupted: () => boolean): void {
+    const { view } = this.#arena
+    const due = this.#plane.deadline - this.#now
+    const wait = Math.max(0, Math.min(POLL_MS, Math.ceil(due)))
+    const count = this.#polled.length + 2
+    this.#libc.poll(this.#libc.address(this.#arena.bytes) + this.#fds, count, wait)
+    this.#now = this.#parts.now()
+    this.#plane.timeout(this.#now)
+    if (view.getUint16(this.#fds + 6, true) !== 0) this.#libc.read(this.#parts.wakeFd, this.#wakeBuffer, 8)
+    for (let i = 0; i < this.#polled.length; i++) {
+      if (view.getUint16(this.#fds + (2 + i) * POLLFD + 6, true) === 0) continue
+      if (interrupted()) break
+      this.#inbox.receive(this.#polled[i]!, this.#take)
+      this.#tun?.flush()
+      this.#outbox.flush()
+    }
+    if (view.getUint16(this.#fds + POLLFD + 6, true) !== 0 && !interrupted()) this.#fromTun()
+    this.#leavings.flush()
+  }
+
+  get #wakeBuffer(): number {
+    return this.#libc.address(this.#arena.bytes) + this.#fds + (MAX_FDS - 1) * POLLFD
+  }
+
+  #fromTun(): void {
+    const tun = this.#tun
+    if (tun === undefined || tun.fd < 0) return
+    for (let i = 0; i < READS; i++) {
+      const more = tun.read(this.#segments)
+      if (more === undefined) {
+        this.#parts.report({ type: 'tun-lost', why: this.#libc.errorName() })
+        tun.fd = -1
+        this.#watch()
+      }
+      if (more !== true) break
+    }
+    tun.flush() // what was answered with "too big"
+    this.#outbox.flush()
+  }
+
+  #received(start: number, end: number, flow: SocketFlow, tos: number): void {
+    const packet = this.#packet
+    this.#reset(start, end, tos)
+    const ike = flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT
+    if (ike || !this.#plane.inbound(packet, flow, this.#now, true)) this.#leavings.add(packet, flow)
+  }
+
+  #reset(start: number, end: number, tos: number): void {
+    const packet = this.#packet
+    packet.start = start
+    packet.end = end
+    packet.tos = tos
+    packet.nextHeader = packet.ttl = packet.id = packet.flowLabel = 0
+    packet.df = false
+  }
+
+  async #install({ spec, outbound, now, memory }: Extract<Command, { type: 'install' }>): Promise<void> {
+    try {
+      const mode = await remake<Mode>(spec.mode)
+      this.#plane.install(this.#spec(spec, mode), { outbound, memory }, now)
+    } catch (error) {
+      this.#parts.report({ type: 'refused', id: spec.id, why: (error as Error).message })
+    }
+  }
+
+  #spec(spec: RemoteSpec, mode: Mode): ChildSaSpec {
+    return { ...spec, mode, encap: encapOf(spec.encap), flow: this.#flow(spec.flow) }
+  }
+
+  /** The flow object that packets of it come with. */
+  #flow({ local, remote }: Flow): SocketFlow {
+    for (const socket of this.#sockets.values())
+      if (socket.local.port === local.port && socket.local.address === local.address) return socket.flow(remote)
+    // the socket has gone with its address: the SA stands until IKE moves it, and what it sends is refused
+    return new Socket(-1, -1, { ...local, protocol: 17, role: 'natt' }).flow(remote)
+  }
+
+  #watch(): void {
+    const { view } = this.#arena
+    this.#polled = [...this.#sockets.values()].slice(0, MAX_FDS - 3)
+    const fds = [this.#parts.wakeFd, this.#tun?.fd ?? -1, ...this.#polled.map(({ fd }) => fd)]
+    for (const [i, fd] of fds.entries()) {
+      view.setInt32(this.#fds + i * POLLFD, fd, true)
+      view.setUint32(this.#fds + i * POLLFD + 4, Sys.POLLIN, true)
+    }
+  }
+}
+
+/** Without `wrap` and `unwrap`: such SAs are refused. */
+const encapOf = ({ name, overhead }: RemoteSpec['encap']): EncapStrategy =>
+  ({ slot: 'encap', name, overhead }) as EncapStrategy

@@ -1,0 +1,135 @@
+import { closeSync, writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import type { Log } from '../../core/contracts/log.ts'
+import type { Clock } from '../../core/contracts/machine.ts'
+import type { Origin } from '../../core/contracts/origin.ts'
+import { type Libc, Sys } from './libc.ts'
+import { type Command, Control, type Report, type Start } from './messages.ts'
+
+/** A thread that ended by itself is started again after so many ms, each time twice as many. */
+const RESTART_MS = 50
+const RESTART_MOST_MS = 5_000
+/** One that lived so long, ms, counts as sound. */
+const SOUND_MS = 10_000
+
+export interface ThreadParts {
+  readonly libc: Libc
+  readonly log: Log
+  readonly clock: Clock
+  readonly crypto: readonly Origin[]
+  /** Everything a new thread has to be told, in order, after the one before has ended by itself. */
+  readonly history: () => readonly Command[]
+  readonly report: (report: Report) => void
+  /** The thread has ended by itself; it answers nothing any more. */
+  readonly ended: () => void
+}
+
+/** The thread that moves packets: its start, its end, and its return when it ends by itself. */
+export class Thread {
+  readonly #parts: ThreadParts
+  readonly #control = new Int32Array(new SharedArrayBuffer(4 * Control.WORDS))
+  readonly #one = new Uint8Array(new BigUint64Array([1n]).buffer)
+  #wakeFd = -1
+  #worker: Worker | undefined
+  #ended: Promise<void> = Promise.resolve()
+  #mtu = 0
+  #startedAt = 0
+  #restartMs = RESTART_MS
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(parts: ThreadParts) {
+    this.#parts = parts
+  }
+
+  /** @param mtu - octets of the largest inner packet */
+  start(mtu: number): void {
+    const { libc } = this.#parts
+    this.#mtu = mtu
+    this.#wakeFd = libc.eventfd(0, Sys.SOCK_CLOEXEC | Sys.SOCK_NONBLOCK) // the same bits as EFD_
+    if (this.#wakeFd < 0) throw new Error(`eventfd: ${libc.errorName()}`)
+    Atomics.store(this.#control, Control.CLOSING, 0)
+    this.#spawn()
+  }
+
+  /** Packets lost because the main thread did not keep up. */
+  get lost(): number {
+    return Atomics.load(this.#control, Control.LOST)
+  }
+
+  /** @returns false while there is no thread; the next one learns all from `history` */
+  post(command: Command): boolean {
+    if (this.#worker === undefined) return false
+    this.#worker.postMessage(command)
+    Atomics.store(this.#control, Control.COMMANDS, 1)
+    writeSync(this.#wakeFd, this.#one)
+    return true
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer)
+    if (this.#wakeFd < 0) return
+    Atomics.store(this.#control, Control.CLOSING, 1)
+    writeSync(this.#wakeFd, this.#one)
+    await this.#ended
+    closeSync(this.#wakeFd)
+    this.#wakeFd = -1
+  }
+
+  #spawn(): void {
+    const { clock, crypto, log, report } = this.#parts
+    Atomics.store(this.#control, Control.COMMANDS, 1)
+    Atomics.store(this.#control, Control.WAITING, 0)
+    const data: Start = {
+      control: this.#control,
+      wakeFd: this.#wakeFd,
+      crypto,
+      mtu: this.#mtu,
+      clock: clock.now() - performance.now() - performance.timeOrigin,
+    }
+    // execArgv: the host's loaders (--import tsx) have no business in this thread, but the one that `program` names
+    const worker = new Worker(program(), { eval: true, workerData: data, execArgv: [], name: 'natweave-linux-fast' })
+    this.#worker = worker
+    this.#startedAt = clock.now()
+    worker.on('message', (message: Report) => {
+      try {
+        if (Atomics.load(this.#control, Control.CLOSING) === 0 || message.type !== 'leftovers') report(message)
+      } finally {
+        if (message.type === 'leftovers' && worker === this.#worker) Atomics.sub(this.#control, Control.WAITING, 1)
+      }
+    })
+    let why = 'it ended'
+    worker.on('error', error => {
+      why = error.message
+    })
+    this.#ended = new Promise(resolve =>
+      worker.once('exit', () => {
+        this.#worker = undefined
+        this.#parts.ended()
+        if (Atomics.load(this.#control, Control.CLOSING) === 0) {
+          if (clock.now() - this.#startedAt > SOUND_MS) this.#restartMs = RESTART_MS
+          log.error('the packet thread has failed and is started again', { why, inMs: this.#restartMs })
+          this.#timer = setTimeout(() => this.#spawn(), this.#restartMs)
+          this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MOST_MS)
+        }
+        resolve()
+      }),
+    )
+    for (const command of this.#parts.history()) this.post(command)
+  }
+
+  /** Ends the thread as a failure of its own would. */
+  async kill(): Promise<void> {
+    await this.#worker?.terminate()
+  }
+}
+
+/**
+ * Node 20 starts no thread from a .ts file; where this one is TypeScript, tsx is what runs it, and the thread asks for it
+ * too.
+ */
+function program(): string {
+  const worker = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url).href
+  if (!worker.endsWith('.ts')) return `import(${JSON.stringify(worker)})`
+  const tsx = import.meta.resolve('tsx/esm/api')
+  return `import(${JSON.stringify(tsx)}).then(tsx => { tsx.register(); return import(${JSON.stringify(worker)}) })`
+}
