@@ -144,7 +144,7 @@ export class BeetMode implements Mode {
   }
 }
 
-/** A mode of these addresses, the local one first; what `BeetMode.origin` names. */
+/** @public what `origin` names: a mode of these addresses, the local one first */
 export const beetMode = ([local, remote]: readonly [Uint8Array, Uint8Array]): Mode => new BeetMode(local, remote)
 
 /** Numbers that mean something else to the other end: the pseudo header, and ESP's dummy packet (RFC 4303 §2.6). */

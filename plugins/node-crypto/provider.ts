@@ -111,5 +111,5 @@ function supportsEncr(id: number, keyBits: number | undefined): boolean {
 const unsupported = (what: string): UsageError =>
   new UsageError('USAGE_UNSUPPORTED_TRANSFORM', `node-crypto: ${what} is not supported`)
 
-/** What `origin` names. */
+/** @public what `origin` names */
 export const provider = (): CryptoProvider => nodeCryptoProvider

@@ -84,6 +84,7 @@ interface Situation {
   readonly remoteBehindNat: boolean
 }
 
+/** @public what `origin` names */
 export const transportMode = (situation: Situation): Mode => new TransportMode(situation)
 
 /**

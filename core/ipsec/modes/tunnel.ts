@@ -37,6 +37,7 @@ export class Tunnel implements ModeStrategy {
   }
 }
 
+/** @public what `origin` names */
 export const tunnelMode = (): Mode => new TunnelMode()
 
 class TunnelMode implements Mode {
