@@ -66,6 +66,8 @@ export class FastPlane implements DataPlane {
     if (this.#spis.has(spec.inbound.spi)) return `inbound SPI ${spec.inbound.spi.toString(16)} is in use`
     if (!this.#hasDevice()) return 'the device is not a TUN device of plugin tun'
     if (isAh(spec.suite) || spec.flow.protocol !== 17) return 'only ESP in UDP'
+    // flows that several owners share are told apart where all of their SAs are
+    if (spec.shared) return 'selectors that several peers share'
     if (spec.mode.origin === undefined) return `mode ${spec.mode.name} stays in its thread`
     if (spec.encap.wrap !== undefined || spec.encap.unwrap !== undefined)
       return `encapsulation ${spec.encap.name} stays in its thread`
