@@ -100,7 +100,10 @@ module.exports = {
       comment: 'A shipped plugin gets no more than a stranger does.',
       severity: 'error',
       from: { path: '^plugins/' },
-      to: { path: '^(core|test|examples)/', pathNot: '^core/(index|errors|(path|wire|ipsec)/index)\\.ts$|^core/contracts/' },
+      to: {
+        path: '^(core|test|examples)/',
+        pathNot: '^core/(index|errors|(path|wire|ipsec)/index)\\.ts$|^core/contracts/',
+      },
     },
     {
       name: 'plugins-apart',
