@@ -52,15 +52,28 @@ export interface Mac {
   destroy(): void
 }
 
-/** One ephemeral Diffie-Hellman exchange. */
+/** One end of an ephemeral key exchange: either end of Diffie-Hellman, the initiator's of a KEM. */
 export interface KeyExchange {
-  /** KE payload data as RFC 7296 §3.4 wants it: modulus length for MODP, x|y without prefix for ECP, 32 octets X25519. */
+  /**
+   * KE payload data as RFC 7296 §3.4 wants it: modulus length for MODP, x|y without prefix for ECP, 32 octets X25519;
+   * the encapsulation key for ML-KEM.
+   */
   readonly publicValue: Uint8Array
   /**
-   * @returns g^ir as it goes into SKEYSEED: modulus length with leading zeros, or the x coordinate, or 32 octets
+   * @param peerValue - the other end's public value; for a KEM the responder's ciphertext
+   * @returns g^ir as it goes into SKEYSEED: modulus length with leading zeros, or the x coordinate, or 32 octets; a KEM's
+   *   secret, which for a ciphertext that was changed is another one (implicit rejection)
    * @throws PeerError PEER_KE_INVALID when the peer's value is no point, out of range, of the wrong length, or all zero
    */
   shared(peerValue: Uint8Array): Uint8Array
+}
+
+/** What a responder makes of the initiator's public value. */
+export interface KeyExchangeAnswer {
+  /** Its own public value; for a KEM the ciphertext. */
+  readonly publicValue: Uint8Array
+  /** As `KeyExchange.shared`. */
+  readonly shared: Uint8Array
 }
 
 /**
@@ -85,4 +98,10 @@ export interface CryptoProvider {
   mac(id: number, key: Uint8Array): Mac
   /** Deterministic for given `rng` octets, so that a simulation can be replayed; all providers draw alike. */
   keyExchange(group: number, rng: Rng): KeyExchange
+  /**
+   * The responder's end of a KEM (ML-KEM, IDs 35 to 37), whose public value depends on the initiator's. Only a provider
+   * that supports such a method needs it; for all others both ends call `keyExchange`.
+   * @throws PeerError PEER_KE_INVALID when the peer's value is no encapsulation key
+   */
+  encapsulate?(group: number, peerValue: Uint8Array, rng: Rng): KeyExchangeAnswer
 }

@@ -1,7 +1,7 @@
 import { wipe } from './equal.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { reportIkeKeys } from './keylog.ts'
-import { deriveIkeKeys, type IkeKeys, skeyseed, wipeIkeKeys } from './keys.ts'
+import { deriveIkeKeys, type IkeKeys, rekeyedSkeyseed, skeyseed, wipeIkeKeys } from './keys.ts'
 import { Protector } from './protect.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -15,6 +15,8 @@ export interface Channel {
   readonly inbound: Protector
   readonly ni: Uint8Array
   readonly nr: Uint8Array
+  /** What an additional key exchange has replaced, and the request whose answer it still protects when that is repeated. */
+  readonly before?: { readonly channel: Channel; readonly messageId: number }
 }
 
 /** The two IKE_SA_INIT messages as they went over the wire, from SPIi on. */
@@ -30,13 +32,26 @@ export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: 
   const seed = skeyseed(sa.crypto, suite.prf, { ni, nr }, shared)
   const { initiatorSpi, responderSpi } = sa
   const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
-  seed.fill(0)
-  shared.fill(0)
+  wipe(seed, shared)
   setChannel(sa, suite, keys, ni, nr)
 }
 
+/**
+ * The channel after an additional key exchange, RFC 9370 §2.2.2; wipes `shared`.
+ * @param shared - SK(n) of that exchange
+ */
+export function nextChannel(sa: IkeSa, shared: Uint8Array): Channel {
+  const { suite, keys: old, ni, nr } = sa.channel!
+  const seed = rekeyedSkeyseed(sa.crypto, suite.prf, old.d, { ni, nr }, shared)
+  const { initiatorSpi, responderSpi } = sa
+  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
+  wipe(seed, shared)
+  return channelOf(sa, suite, keys, ni, nr)
+}
+
 /** Wipes all keys; the channel is dead afterwards. */
-export function destroyChannel({ inbound, outbound, keys, plain }: Channel): void {
+export function destroyChannel({ inbound, outbound, keys, plain, before }: Channel): void {
+  if (before !== undefined) destroyChannel(before.channel)
   inbound.destroy()
   outbound.destroy()
   wipeIkeKeys(keys)
@@ -44,9 +59,13 @@ export function destroyChannel({ inbound, outbound, keys, plain }: Channel): voi
 }
 
 export function setChannel(sa: IkeSa, suite: IkeSuite, keys: IkeKeys, ni: Uint8Array, nr: Uint8Array): void {
+  sa.channel = channelOf(sa, suite, keys, ni, nr)
+  reportIkeKeys(sa)
+}
+
+function channelOf(sa: IkeSa, suite: IkeSuite, keys: IkeKeys, ni: Uint8Array, nr: Uint8Array): Channel {
   const initiator = new Protector(sa.crypto, suite, keys.initiator, sa.rng)
   const responder = new Protector(sa.crypto, suite, keys.responder, sa.rng)
   const [outbound, inbound] = sa.initiator ? [initiator, responder] : [responder, initiator]
-  sa.channel = { suite, keys, outbound, inbound, ni, nr }
-  reportIkeKeys(sa)
+  return { suite, keys, outbound, inbound, ni, nr }
 }

@@ -1,4 +1,4 @@
-import type { KeyExchange } from '../contracts/crypto.ts'
+import type { KeyExchangeAnswer } from '../contracts/crypto.ts'
 import type { EspSuite } from '../contracts/data-plane.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
@@ -231,7 +231,7 @@ export function answerChild(
   sa: IkeSa,
   payloads: readonly Payload[],
   nonces: Nonces,
-  keyExchange: ((group: number) => KeyExchange) | undefined,
+  keyExchange: ((group: number, peer: Uint8Array) => KeyExchangeAnswer) | undefined,
   now: number,
   replaces?: ChildSa,
 ): ChildAnswer | ChildFailure {
@@ -276,8 +276,8 @@ export function answerChild(
         notify: NotifyType.INVALID_KE_PAYLOAD,
         data: Uint8Array.of(group >> 8, group & 0xff),
       }
-    const own = keyExchange!(group)
-    shared = own.shared(ke.data)
+    const own = keyExchange!(group, ke.data)
+    shared = own.shared
     extra.push({ type: 'KE', group, data: own.publicValue })
   }
   const spi = sa.host.espSpi()

@@ -23,6 +23,7 @@ import { findError, findNotify, notify } from './notify.ts'
 import { keGroupsOf } from './proposal.ts'
 import { RekeyIke, respondRekeyIke } from './rekey-ike.ts'
 import { protocolOf } from './selection.ts'
+import { answerKeyExchange } from './suite.ts'
 
 /** CREATE_CHILD_SA for Child SAs, RFC 7296 §1.3.1 and §1.3.3: a further one, or one that replaces another. */
 
@@ -208,7 +209,7 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
   if (old !== undefined && old.state !== 'installed' && !both) return [notify(NotifyType.TEMPORARY_FAILURE)]
   const nr = sa.rng.bytes(NONCE)
   const ni = nonce.data.slice()
-  const keyExchange = (group: number) => sa.crypto.keyExchange(group, sa.rng)
+  const keyExchange = (group: number, peer: Uint8Array) => answerKeyExchange(sa.crypto, group, peer, sa.rng)
   const result = answerChild(sa, payloads, { ni, nr }, keyExchange, now, old)
   if (isFailure(result)) {
     if (result.notify === NotifyType.INVALID_SYNTAX) throw new PeerError(result.code, result.why, result.notify)

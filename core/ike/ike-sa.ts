@@ -9,6 +9,7 @@ import { PeerError, WireError } from '../errors.ts'
 import {
   ExchangeType,
   Flag,
+  type IkeHead,
   type IkeMessage,
   NotifyType,
   type Payload,
@@ -22,13 +23,17 @@ import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
+import { Transcript } from './intermediate.ts'
 import { Keepalive } from './keepalive.ts'
+import { reportIkeKeys } from './keylog.ts'
 import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
+import type { Chain } from './protect.ts'
 import { ProtectedMessage } from './protected-message.ts'
 import { Reassembly } from './reassembly.ts'
 import { startReauth } from './reauth.ts'
 import { Session } from './session.ts'
+import type { AdditionalKe } from './suite.ts'
 import { traced } from './trace.ts'
 
 export interface IkeSaOptions {
@@ -78,6 +83,11 @@ export class IkeSa implements IkeSaView {
   /** Shared with the SAs that replace this one. */
   mobility = new Mobility()
   size: DatagramSize
+  /** Additional key exchanges that are still to come before IKE_AUTH, and what was said in them. */
+  additional: readonly AdditionalKe[] = []
+  readonly transcript = new Transcript()
+  /** Takes the place of `channel` once the answer at hand has gone out. */
+  replacement: Channel | undefined
   /** Both ends have said USE_PPK, RFC 8784. */
   ppkAgreed = false
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
@@ -289,7 +299,9 @@ export class IkeSa implements IkeSaView {
     if (fragment !== undefined && !this.size.enabled) return this.drop('fragment-unwanted')
     const known = response ? undefined : this.session.classify(header.messageId)
     if (response ? !this.session.expects(header.messageId) : known === 'stray') return this.drop('message-id')
-    let chain = this.channel.inbound.open(raw, protectedPart.bodyAt)
+    const { before } = this.channel
+    const opener = known === 'again' && before?.messageId === header.messageId ? before.channel : this.channel
+    let chain = opener.inbound.open(raw, protectedPart.bodyAt)
     if (chain === undefined) return this.drop('integrity')
     // a copy may come from anybody who listens: it proves neither life nor place of the peer (RFC 7296 §2.4); of one in
     // fragments the first alone counts, RFC 7383 §2.6.1
@@ -308,8 +320,28 @@ export class IkeSa implements IkeSaView {
       ;({ inner, chain } = whole)
       this.size.heard(whole.largest)
     } else this.size.heard(undefined)
+    this.#record(!this.initiator, header, { first: inner, bytes: chain })
     if (response) this.#response(header.exchange, header.messageId, inner, chain, flow, now)
     else this.#request(header.exchange, header.messageId, inner, chain, flow, now)
+  }
+
+  #record(byInitiator: boolean, head: IkeHead, chain: Chain): void {
+    if (head.exchange === ExchangeType.IKE_INTERMEDIATE)
+      this.transcript.add(this.crypto, this.channel!, byInitiator, head, chain)
+  }
+
+  /** Goes on with other keys. @param before - what a repeated answer is still protected with */
+  openNext(channel: Channel, before?: Channel['before']): void {
+    this.channel = before === undefined ? channel : { ...channel, before }
+    reportIkeKeys(this)
+  }
+
+  /** The peer has the answer that these keys protected, or it would not ask for more. */
+  #forgetBefore(): void {
+    const { before, ...channel } = this.channel!
+    if (before === undefined) return
+    destroyChannel(before.channel)
+    this.channel = channel
   }
 
   #response(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
@@ -335,6 +367,7 @@ export class IkeSa implements IkeSaView {
   }
 
   #request(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
+    this.#forgetBefore()
     this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
@@ -360,6 +393,9 @@ export class IkeSa implements IkeSaView {
     const message: OutgoingMessage = { exchange, response: true, messageId, flow, payloads: answer, request }
     const sealed = this.#seal(message, now)
     this.session.responded(messageId, sealed)
+    const { replacement, channel } = this
+    this.replacement = undefined
+    if (replacement !== undefined) this.openNext(replacement, { channel: channel!, messageId })
     this.transmit(sealed.datagrams(0), flow, now)
     if (fatal !== undefined) this.close(fatal.code, fatal.message, now, true)
     else if (this.endedByPeer !== undefined) this.close(this.endedByPeer.code, this.endedByPeer.why, now, true)
@@ -382,7 +418,9 @@ export class IkeSa implements IkeSaView {
     const { initiatorSpi, responderSpi } = this
     const head = { initiatorSpi, responderSpi, exchange: message.exchange, flags, messageId: message.messageId }
     const family = message.flow.remote.address.includes(':') ? 6 : 4
-    return new ProtectedMessage(this.channel!.outbound, head, serializePayloads(message.payloads), this.size, family)
+    const chain = serializePayloads(message.payloads)
+    this.#record(this.initiator, head, chain)
+    return new ProtectedMessage(this.channel!.outbound, head, chain, this.size, family)
   }
 
   #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {

@@ -19,11 +19,12 @@ import { openChannel } from './channel.ts'
 import { offerHashes, readWishes } from './credentials.ts'
 import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
 import type { IkeSa } from './ike-sa.ts'
+import { IntermediateExchange } from './intermediate.ts'
 import { floated } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { agreePpk, usePpk } from './ppk.ts'
-import { keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
+import { hasAdditional, keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
 import { checkIkeChoice } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -90,6 +91,7 @@ export class Init {
       { type: 'Nonce', data: this.#nonce },
       ...offerFragmentation(sa.host.timers),
       ...usePpk([sa.settings!]),
+      ...(this.#proposals.some(hasAdditional) ? [notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED)] : []),
       ...this.#extras,
     ]
     this.#message = serializeIke(
@@ -127,6 +129,8 @@ export class Init {
       return sa.drop('init-incomplete')
     const check = checkIkeChoice(answer.proposals, this.#proposals)
     if (!check.ok || ke.group !== this.#group || check.suite.ke !== this.#group) return sa.drop('init-proposal')
+    if (check.suite.additional && findNotify(payloads, NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) === undefined)
+      return sa.drop('init-proposal')
     const refusal = agreePpk(sa, payloads)
     if (refusal !== undefined) return this.#refused(refusal, now)
     this.#agree(raw, message, flow, check.suite, ke, nonce.data, now)
@@ -194,7 +198,7 @@ export class Init {
     }
     sa.move(floated(sa))
     const octets = { own: this.#message, peer: raw.slice() }
-    sa.enqueue(new AuthExchange(octets), now)
+    sa.enqueue(IntermediateExchange.before(new AuthExchange(octets), suite.additional ?? []), now)
   }
 }
 

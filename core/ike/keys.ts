@@ -64,7 +64,10 @@ export function prfPlus(
 export const skeyseed = (crypto: CryptoProvider, prf: number, { ni, nr }: Nonces, shared: Uint8Array): Uint8Array =>
   crypto.prf(prf, concat(ni, nr), shared)
 
-/** SKEYSEED of an IKE SA that replaces another one, RFC 7296 §2.18. @param prf - the old SA's; `oldD` its SK_d */
+/**
+ * SKEYSEED of an IKE SA that replaces another one, RFC 7296 §2.18, and of one after an additional key exchange, RFC 9370
+ * §2.2.2. @param prf - the old SA's; `oldD` its SK_d
+ */
 export const rekeyedSkeyseed = (
   crypto: CryptoProvider,
   prf: number,
@@ -137,6 +140,7 @@ export function deriveChildKeys(
  * @param nonce - the other side's nonce
  * @param skp - SK_pi for the initiator's AUTH, SK_pr for the responder's
  * @param id - body of the side's ID payload, reserved octets as they were on the wire
+ * @param intermediate - IntAuth of RFC 9242 §3.3.2, empty without IKE_INTERMEDIATE
  */
 export const signedOctets = (
   crypto: CryptoProvider,
@@ -145,7 +149,8 @@ export const signedOctets = (
   nonce: Uint8Array,
   skp: Uint8Array,
   id: Uint8Array,
-): Uint8Array => concat(message, nonce, crypto.prf(prf, skp, id))
+  intermediate: Uint8Array = new Uint8Array(0),
+): Uint8Array => concat(message, nonce, crypto.prf(prf, skp, id), intermediate)
 
 const KEY_PAD = new TextEncoder().encode('Key Pad for IKEv2')
 

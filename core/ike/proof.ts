@@ -33,7 +33,7 @@ function octetsOf(sa: IkeSa, side: 'own' | 'peer', octets: InitOctets, id: Ident
   const { suite, keys, ni, nr } = sa.channel!
   const initiator = (side === 'own') === sa.initiator
   const [nonce, skp] = initiator ? [nr, keys.pi] : [ni, keys.pr]
-  return signedOctets(sa.crypto, suite.prf, octets[side], nonce, skp, body(id))
+  return signedOctets(sa.crypto, suite.prf, octets[side], nonce, skp, body(id), sa.transcript.octets())
 }
 
 const mac = (sa: IkeSa, { psk }: PeerSettings, octets: Uint8Array): Uint8Array =>

@@ -13,7 +13,7 @@ import {
   type Transform,
   TransformType,
 } from '../wire/index.ts'
-import { ALGORITHMS, isAead } from './suite.ts'
+import { ADDITIONAL, ALGORITHMS, isAead } from './suite.ts'
 
 /** What a proposal is for. */
 export type ProposalProtocol = 'ike' | 'esp' | 'ah'
@@ -41,6 +41,9 @@ const DEFAULTS = {
 /** IKE's numbers of what proposals are for, RFC 7296 §3.3.1. */
 export const PROTOCOL_IDS = { ike: ProtocolId.IKE, ah: ProtocolId.AH, esp: ProtocolId.ESP } as const
 
+/** How the keywords of additional key exchanges begin. */
+const ADDITIONAL_WORDS = ADDITIONAL.map((type, i) => ({ prefix: `ke${i + 1}_`, type }))
+
 /** Keyword → the transform it stands for; the first keyword of a transform is the one shown. */
 const KEYWORDS: ReadonlyMap<string, Transform> = new Map(keywords())
 const SHOWN: ReadonlyMap<string, string> = new Map([...KEYWORDS].reverse().map(([word, t]) => [same(t), word]))
@@ -51,6 +54,7 @@ const ORDER: readonly number[] = [
   TransformType.PRF,
   TransformType.KE,
   TransformType.SN,
+  ...ADDITIONAL,
 ]
 
 /**
@@ -59,6 +63,8 @@ const ORDER: readonly number[] = [
  *
  * As there, IKE without a PRF takes those of the integrity algorithms, and an AEAD drops the integrity algorithms; ESP is
  * without extended sequence numbers unless it says `esn`. AH has integrity algorithms only: `sha256-sha512-esn`.
+ *
+ * Additional key exchanges (RFC 9370) are `ke1_mlkem768` to `ke7_…`; `ke1_none` beside others lets a peer do without.
  *
  * @throws UsageError USAGE_PROPOSAL naming what is wrong: an unknown keyword with the nearest known one, a missing or
  *   misplaced algorithm
@@ -77,6 +83,9 @@ export function parseProposal(text: string, protocol: ProposalProtocol): Proposa
   if (protocol === 'ah' && encr.length > 0)
     throw fail('AH has no encryption; write protocol: esp, or leave the cipher out')
   if (protocol !== 'ah' && encr.length === 0) throw fail('an encryption algorithm is missing, such as aes256gcm16')
+  const additional = transforms.some(t => ADDITIONAL.includes(t.type))
+  if (additional && !ids(TransformType.KE).some(id => id !== Ke.NONE))
+    throw fail('additional key exchanges (ke1_…) come after a first one, such as x25519')
   const aead = encr.some(isAead)
   if (aead && !encr.every(isAead))
     throw fail('ciphers with and without integrity of their own (AEAD) cannot share a proposal; write two')
@@ -94,6 +103,7 @@ export function parseProposal(text: string, protocol: ProposalProtocol): Proposa
     if (ids(TransformType.KE).length === 0) throw fail('a key exchange method is missing, such as x25519')
   } else {
     if (ids(TransformType.PRF).length > 0) throw fail('PRFs are for IKE')
+    if (additional) throw fail('additional key exchanges are for IKE, from whose keys those of Child SAs come')
     if (ids(TransformType.SN).length === 0)
       transforms.push({ type: TransformType.SN, id: SequenceNumbers.SEQUENTIAL_32 })
   }
@@ -126,6 +136,7 @@ export function showTransform(transform: Transform): string {
     [TransformType.INTEG]: Integ,
     [TransformType.PRF]: Prf,
     [TransformType.KE]: Ke,
+    ...Object.fromEntries(ADDITIONAL.map(each => [each, Ke])),
   }
   const registry: Readonly<Record<string, number>> = names[type as keyof typeof names] ?? {}
   return `${nameOf(TransformType, type)}(${nameOf(registry, id)}${keyBits === undefined ? '' : ` ${keyBits}`})`
@@ -137,17 +148,23 @@ export function showTransform(transform: Transform): string {
  */
 export function usableProposals(list: readonly ProposalSpec[], crypto: CryptoProvider): readonly ProposalSpec[] {
   return list.flatMap(({ protocol, transforms }) => {
-    const usable = transforms.filter(t => t.type === TransformType.SN || crypto.supports(t.type, t.id, t.keyBits))
+    const usable = transforms.filter(t => supported(t, crypto))
     const complete = transforms.every(t => usable.some(u => u.type === t.type))
     return complete ? [{ protocol, transforms: usable }] : []
   })
+}
+
+function supported({ type, id, keyBits }: Transform, crypto: CryptoProvider): boolean {
+  if (type === TransformType.SN) return true
+  if (ADDITIONAL.includes(type)) return id === Ke.NONE || crypto.supports(TransformType.KE, id)
+  return crypto.supports(type, id, keyBits)
 }
 
 /**
  * A list as the content of an SA payload, numbered from 1.
  *
  * @param spi - empty in IKE_SA_INIT; this host's new SPI otherwise
- * @param withoutKe - leaves key exchange methods out: the Child SA of IKE_AUTH has none of its own
+ * @param withoutKe - leaves key exchange methods of all types out: the Child SA of IKE_AUTH has none of its own
  */
 export const offerProposals = (
   list: readonly ProposalSpec[],
@@ -158,10 +175,24 @@ export const offerProposals = (
     number: i + 1,
     protocol: PROTOCOL_IDS[protocol],
     spi,
-    transforms: withoutKe ? transforms.filter(t => t.type !== TransformType.KE) : transforms,
+    transforms: withoutKe ? transforms.filter(t => !isKeyExchange(t)) : transforms,
   }))
 
-/** Key exchange methods of a list, best first, each once. */
+/** Whether a transform is a key exchange method, the first or an additional one. */
+export const isKeyExchange = ({ type }: Transform): boolean => type === TransformType.KE || ADDITIONAL.includes(type)
+
+/** The same without additional key exchanges. */
+export const firstOnly = (list: readonly ProposalSpec[]): readonly ProposalSpec[] =>
+  list.map(({ protocol, transforms }) => ({
+    protocol,
+    transforms: transforms.filter(({ type }) => !ADDITIONAL.includes(type)),
+  }))
+
+/** Whether a proposal has additional key exchanges in it. */
+export const hasAdditional = ({ transforms }: { readonly transforms: readonly Transform[] }): boolean =>
+  transforms.some(({ type, id }) => ADDITIONAL.includes(type) && id !== Ke.NONE)
+
+/** First key exchange methods of a list, best first, each once. */
 export const keGroupsOf = (list: readonly { readonly transforms: readonly Transform[] }[]): readonly number[] => [
   ...new Set(list.flatMap(({ transforms }) => transforms.filter(t => t.type === TransformType.KE).map(t => t.id))),
 ]
@@ -194,7 +225,9 @@ function* keywords(): Generator<[string, Transform]> {
   for (const [key, { keyword }] of Object.entries(ALGORITHMS.PRF))
     yield [keyword, { type: TransformType.PRF, id: Number(key) }]
   for (const [key, keyword] of Object.entries(ALGORITHMS.KE))
-    yield [keyword, { type: TransformType.KE, id: Number(key) }]
+    for (const { prefix, type } of [{ prefix: '', type: TransformType.KE }, ...ADDITIONAL_WORDS])
+      yield [`${prefix}${keyword}`, { type, id: Number(key) }]
+  for (const { prefix, type } of ADDITIONAL_WORDS) yield [`${prefix}none`, { type, id: Ke.NONE }]
   yield ['curve25519', { type: TransformType.KE, id: Ke.CURVE25519 }]
   yield ['noesn', { type: TransformType.SN, id: SequenceNumbers.SEQUENTIAL_32 }]
   yield ['esn', { type: TransformType.SN, id: SequenceNumbers.PARTIALLY_TRANSMITTED_64 }]

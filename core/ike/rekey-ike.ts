@@ -10,9 +10,9 @@ import { IkeSa } from './ike-sa.ts'
 import { DeleteIke } from './informational.ts'
 import { deriveIkeKeys, rekeyedSkeyseed } from './keys.ts'
 import { findError, notify } from './notify.ts'
-import { offerProposals, parseProposals, usableProposals } from './proposal.ts'
+import { firstOnly, offerProposals, parseProposals, usableProposals } from './proposal.ts'
 import { checkIkeChoice, ikeSuite, selectProposal, suiteProposal } from './selection.ts'
-import type { IkeSuite } from './suite.ts'
+import { answerKeyExchange, type IkeSuite } from './suite.ts'
 
 /** Rekeying an IKE SA, RFC 7296 §1.3.2, §2.18: a successor takes over the children, then the old SA is deleted. */
 
@@ -65,7 +65,9 @@ export class RekeyIke implements Exchange {
     const { suite } = sa.channel!
     this.#spi = freshSpi(sa)
     // the same suite again: a changed PRF would be read in two ways, RFC 7296 §2.18
-    this.#proposals = offerProposals([suiteProposal(suite)], spi64Bytes(this.#spi))
+    // its additional key exchanges are in SK_d, and so in all keys that come of it
+    const { additional: _, ...first } = suite
+    this.#proposals = offerProposals([suiteProposal(first)], spi64Bytes(this.#spi))
     this.#nonce = sa.rng.bytes(NONCE)
     this.#keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
     return [
@@ -132,7 +134,7 @@ export function respondRekeyIke(
   // a Child SA exchange of ours is under way: its answer would find the old SA gone
   if (sa.session.busy && ours === undefined) return [notify(NotifyType.TEMPORARY_FAILURE)]
   const ke = payloadOf(payloads, 'KE')
-  const own = usableProposals(parseProposals(sa.settings!.proposals, 'ike'), sa.crypto)
+  const own = firstOnly(usableProposals(parseProposals(sa.settings!.proposals, 'ike'), sa.crypto))
   const usable = offered.filter(p => p.protocol === ProtocolId.IKE && spi64Number(p.spi) !== 0n)
   const selection = selectProposal(usable, own, ke === undefined ? {} : { preferKe: ke.group })
   const suite = selection.ok ? ikeSuite(selection.chosen) : undefined
@@ -140,8 +142,7 @@ export function respondRekeyIke(
   const { chosen } = selection
   if (ke?.group !== suite.ke)
     return [notify(NotifyType.INVALID_KE_PAYLOAD, Uint8Array.of(suite.ke >> 8, suite.ke & 0xff))]
-  const keyExchange = sa.crypto.keyExchange(suite.ke, sa.rng)
-  const shared = keyExchange.shared(ke.data)
+  const { publicValue, shared } = answerKeyExchange(sa.crypto, suite.ke, ke.data, sa.rng)
   const spi = freshSpi(sa)
   const nr = sa.rng.bytes(NONCE)
   const spis = { initiatorSpi: spi64Number(chosen.spi), responderSpi: spi }
@@ -158,7 +159,7 @@ export function respondRekeyIke(
   return [
     { type: 'SA', proposals: [{ ...chosen, spi: spi64Bytes(spi) }] },
     { type: 'Nonce', data: nr },
-    { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
+    { type: 'KE', group: suite.ke, data: publicValue },
   ]
 }
 

@@ -6,6 +6,7 @@ import { respondCreateChild } from './create-child.ts'
 import type { Behaviour } from './exchange.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { DeleteIke, Liveness, respondInformational } from './informational.ts'
+import { respondIntermediate } from './intermediate.ts'
 import { RekeyIke } from './rekey-ike.ts'
 
 /**
@@ -14,7 +15,9 @@ import { RekeyIke } from './rekey-ike.ts'
  */
 function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   if (sa.state === 'connecting') {
-    if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator) return respondAuth(sa, request, now)
+    if (request.exchange === ExchangeType.IKE_INTERMEDIATE && !sa.initiator) return respondIntermediate(sa, request)
+    if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator && sa.additional.length === 0)
+      return respondAuth(sa, request, now)
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request, now)

@@ -1,3 +1,4 @@
+import type { KeyExchangeAnswer } from '../contracts/crypto.ts'
 import type { Flow } from '../contracts/net.ts'
 import { PeerError } from '../errors.ts'
 import {
@@ -24,6 +25,7 @@ import { usePpk } from './ppk.ts'
 import { type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
 import { freshSpi } from './rekey-ike.ts'
 import { ikeSuite, selectProposal } from './selection.ts'
+import { answerKeyExchange } from './suite.ts'
 
 /**
  * The responder's front door, RFC 7296 §2.6: answers IKE_SA_INIT requests. It keeps no state before the peer has shown
@@ -95,10 +97,15 @@ export class Responder {
       }
     if (suite.ke !== ke.group)
       return this.#refuse(message, notify(NotifyType.INVALID_KE_PAYLOAD, Uint8Array.of(suite.ke >> 8, suite.ke & 0xff)))
-    const keyExchange = this.#host.crypto.keyExchange(suite.ke, this.#host.rng)
-    let shared: Uint8Array
+    const intermediate = findNotify(payloads, NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) !== undefined
+    if (suite.additional !== undefined && !intermediate)
+      return {
+        ...this.#refuse(message, notify(NotifyType.NO_PROPOSAL_CHOSEN)),
+        why: 'additional key exchanges without INTERMEDIATE_EXCHANGE_SUPPORTED',
+      }
+    let own: KeyExchangeAnswer
     try {
-      shared = keyExchange.shared(ke.data)
+      own = answerKeyExchange(this.#host.crypto, suite.ke, ke.data, this.#host.rng)
     } catch (error) {
       if (error instanceof PeerError) return { drop: 'ike-ke' }
       throw error
@@ -116,18 +123,20 @@ export class Responder {
     })
     const answer: Payload[] = [
       { type: 'SA', proposals: [selection.chosen] },
-      { type: 'KE', group: suite.ke, data: keyExchange.publicValue },
+      { type: 'KE', group: suite.ke, data: own.publicValue },
       { type: 'Nonce', data: nr },
       ...this.#certificateWishes(),
+      ...(suite.additional === undefined ? [] : [notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED)]),
     ]
     sa.wishes = readWishes(payloads)
+    sa.additional = suite.additional ?? []
     return this.#accept(
       sa,
       raw,
       message,
       flow,
       answer,
-      () => openChannel(sa, suite, shared, nonce.data.slice(), nr),
+      () => openChannel(sa, suite, own.shared, nonce.data.slice(), nr),
       now,
     )
   }

@@ -11,8 +11,8 @@ import {
   type Transform,
   TransformType,
 } from '../wire/index.ts'
-import { PROTOCOL_IDS, type ProposalSpec, showTransform } from './proposal.ts'
-import { type IkeSuite, isAead } from './suite.ts'
+import { isKeyExchange, PROTOCOL_IDS, type ProposalSpec, showTransform } from './proposal.ts'
+import { ADDITIONAL, type IkeSuite, isAead } from './suite.ts'
 
 export type Selection =
   /** `chosen` answers the offer: the peer's number and SPI (put the own SPI in before sending it), one transform a type. */
@@ -73,7 +73,7 @@ function matching(
   const spiLengths = protocol === 'ike' ? [0, 8] : [4]
   if (!spiLengths.includes(proposal.spi.length)) return `SPI of ${proposal.spi.length} octets`
 
-  const considered = (t: Transform) => !(withoutKe && t.type === TransformType.KE)
+  const considered = (t: Transform) => !(withoutKe && isKeyExchange(t))
   const theirs = proposal.transforms.filter(considered)
   const mine = own.filter(considered)
   const chosen: Transform[] = []
@@ -81,6 +81,7 @@ function matching(
     const [here, there] = [mine, theirs].map(list => list.filter(t => t.type === type)) as [Transform[], Transform[]]
     if (there.length === 0 && type === TransformType.SN && here.some(t => t.id === SequenceNumbers.SEQUENTIAL_32))
       continue // absent means 32-bit
+    if (there.length === 0 && ADDITIONAL.includes(type) && here.some(t => t.id === NONE)) continue
     if (here.length === 0) {
       // a type this side has no use for is fine where the peer can do without too: INTEG beside an AEAD, optional PFS
       const none = there.find(t => t.id === NONE && type !== TransformType.SN)
@@ -89,7 +90,7 @@ function matching(
       continue
     }
     // the peer's own words go back, attributes unmodified (RFC 7296 §3.3.6)
-    const common = here.flatMap(mineOne => there.find(t => equal(t, mineOne)) ?? [])
+    const common = here.flatMap(mineOne => there.find(t => equal(t, mineOne)) ?? []).filter(t => !repeats(chosen, t))
     const best = common.find(t => type === TransformType.KE && t.id === preferKe) ?? common[0]
     if (best === undefined)
       return `no common ${nameOf(TransformType, type)}: ${show(here)} here, ${show(there) || 'none'} offered`
@@ -97,6 +98,10 @@ function matching(
   }
   return chosen
 }
+
+/** RFC 9370 §2.2.2: no key exchange method twice. */
+const repeats = (others: readonly Transform[], t: Transform): boolean =>
+  isKeyExchange(t) && t.id !== NONE && others.some(other => isKeyExchange(other) && other.id === t.id)
 
 export type Check<T> =
   | { readonly ok: true; readonly chosen: Proposal; readonly suite: T }
@@ -131,6 +136,8 @@ function checked<T>(
   if (chosen.spi.length !== from.spi.length) return no(`SPI of ${chosen.spi.length} octets`)
   const types = new Set(chosen.transforms.map(t => t.type))
   if (types.size < chosen.transforms.length) return no('several transforms of a type')
+  if (chosen.transforms.some((t, i) => repeats(chosen.transforms.slice(0, i), t)))
+    return no('a key exchange method more than once')
   for (const t of chosen.transforms)
     if (!from.transforms.some(f => equal(t, f)) && !saysNone(t)) return no(`${showTransform(t)} was not offered`)
   for (const { type } of from.transforms)
@@ -154,7 +161,11 @@ export function ikeSuite({ transforms }: { readonly transforms: readonly Transfo
   if (encr === undefined || prf === undefined || ke === undefined || ke.id === Ke.NONE) return undefined
   const integ = integrity(encr, find(TransformType.INTEG))
   if (integ === undefined) return undefined
-  return { ...keyed(encr), prf: prf.id, ...integ, ke: ke.id }
+  const additional = transforms
+    .filter(({ type, id }) => ADDITIONAL.includes(type) && id !== Ke.NONE)
+    .sort((a, b) => a.type - b.type)
+    .map(({ type, id }) => ({ type, id }))
+  return { ...keyed(encr), prf: prf.id, ...integ, ke: ke.id, ...(additional.length > 0 && { additional }) }
 }
 
 /** The suite of a chosen ESP or AH proposal; undefined when a type is missing. Its KE, if any, is the exchange's concern. */
@@ -197,19 +208,29 @@ const keyBitsOf = ({ id, type, keyBits }: Transform): number | undefined =>
 const show = (transforms: readonly Transform[]): string => transforms.map(showTransform).join(' ')
 
 /** A suite as a proposal of its own, to offer it again. */
-export const suiteProposal = ({ encr, keyBits, prf, integ, ke }: IkeSuite): ProposalSpec => ({
+export const suiteProposal = ({ encr, keyBits, prf, integ, ke, additional = [] }: IkeSuite): ProposalSpec => ({
   protocol: 'ike',
   transforms: [
     { type: TransformType.ENCR, id: encr, ...(keyBits !== undefined && { keyBits }) },
     ...(integ === undefined ? [] : [{ type: TransformType.INTEG, id: integ }]),
     { type: TransformType.PRF, id: prf },
     { type: TransformType.KE, id: ke },
+    ...additional,
   ],
 })
 
-/** Whether some proposal of a list allows this suite. */
-export const suiteFits = (suite: IkeSuite, list: readonly ProposalSpec[]): boolean =>
-  list.some(({ transforms }) => suiteProposal(suite).transforms.every(t => transforms.some(own => equal(t, own))))
+/** Whether some proposal of a list allows this suite: with nothing strange in it, and no additional key exchange missing. */
+export const suiteFits = (suite: IkeSuite, list: readonly ProposalSpec[]): boolean => {
+  const used = suiteProposal(suite).transforms
+  return list.some(({ transforms }) => {
+    const wanted = ADDITIONAL.filter(type => transforms.some(t => t.type === type))
+    const optional = (type: number) => transforms.some(t => t.type === type && t.id === NONE)
+    return (
+      used.every(t => transforms.some(own => equal(t, own))) &&
+      wanted.every(type => optional(type) || used.some(t => t.type === type))
+    )
+  })
+}
 
 /** IKE's number of the protocol a Child SA has. */
 export const protocolOf = ({ protocol }: EspSuite): number =>

@@ -1,5 +1,6 @@
-import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { CryptoProvider, KeyExchangeAnswer } from '../contracts/crypto.ts'
 import type { EspSuite } from '../contracts/data-plane.ts'
+import type { Rng } from '../contracts/machine.ts'
 import { UsageError } from '../errors.ts'
 import { Encr, Integ, Ke, nameOf, Prf, TransformType } from '../wire/index.ts'
 
@@ -103,7 +104,7 @@ const INTEG: Readonly<Record<number, IntegAlgorithm>> = {
   [Integ.AUTH_HMAC_SHA2_512_256]: { keyword: 'sha512', prf: Prf.PRF_HMAC_SHA2_512, keyLength: 64, icvLength: 32 },
 }
 
-/** Key exchange methods and their keywords, RFC 3526, 5903, 8031. */
+/** Key exchange methods and their keywords, RFC 3526, 5903, 8031, draft-ietf-ipsecme-ikev2-mlkem. */
 const KE: Readonly<Record<number, string>> = {
   [Ke.MODP_2048]: 'modp2048',
   [Ke.MODP_3072]: 'modp3072',
@@ -114,7 +115,24 @@ const KE: Readonly<Record<number, string>> = {
   [Ke.ECP_384]: 'ecp384',
   [Ke.ECP_521]: 'ecp521',
   [Ke.CURVE25519]: 'x25519',
+  [Ke.ML_KEM_512]: 'mlkem512',
+  [Ke.ML_KEM_768]: 'mlkem768',
+  [Ke.ML_KEM_1024]: 'mlkem1024',
 }
+
+/** Methods whose responder answers with a ciphertext, draft-ietf-ipsecme-ikev2-mlkem. */
+const KEMS: readonly number[] = [Ke.ML_KEM_512, Ke.ML_KEM_768, Ke.ML_KEM_1024]
+
+/** Transform types of additional key exchanges, ADDKE1 to ADDKE7, RFC 9370. */
+export const ADDITIONAL: readonly number[] = [
+  TransformType.ADDKE1,
+  TransformType.ADDKE2,
+  TransformType.ADDKE3,
+  TransformType.ADDKE4,
+  TransformType.ADDKE5,
+  TransformType.ADDKE6,
+  TransformType.ADDKE7,
+]
 
 /** All algorithms natweave can name, by transform type and ID. */
 export const ALGORITHMS = { ENCR, PRF, INTEG, KE } as const
@@ -127,6 +145,14 @@ export interface IkeSuite {
   /** Absent for an AEAD. */
   readonly integ?: number
   readonly ke: number
+  /** Additional key exchanges in the order they are carried out, RFC 9370; absent where there are none. */
+  readonly additional?: readonly AdditionalKe[]
+}
+
+/** One of the transforms ADDKE1 to ADDKE7, not NONE. */
+export interface AdditionalKe {
+  readonly type: number
+  readonly id: number
 }
 
 /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM for an ID without an entry */
@@ -186,7 +212,28 @@ export function combineProviders(providers: readonly CryptoProvider[]): CryptoPr
     cipher: (id, key) => encr(id, key).cipher(id, key),
     mac: (id, key) => find(TransformType.INTEG, id).mac(id, key),
     keyExchange: (group, rng) => find(TransformType.KE, group).keyExchange(group, rng),
+    encapsulate: (group, peer, rng) => encapsulate(find(TransformType.KE, group), group, peer, rng),
   }
+}
+
+function encapsulate(provider: CryptoProvider, group: number, peer: Uint8Array, rng: Rng): KeyExchangeAnswer {
+  if (provider.encapsulate === undefined) throw unsupported(`key encapsulation method ${nameOf(Ke, group)}`)
+  return provider.encapsulate(group, peer, rng)
+}
+
+/**
+ * A responder's end of any key exchange method.
+ * @throws PeerError PEER_KE_INVALID
+ */
+export function answerKeyExchange(
+  crypto: CryptoProvider,
+  group: number,
+  peer: Uint8Array,
+  rng: Rng,
+): KeyExchangeAnswer {
+  if (KEMS.includes(group)) return encapsulate(crypto, group, peer, rng)
+  const own = crypto.keyExchange(group, rng)
+  return { publicValue: own.publicValue, shared: own.shared(peer) }
 }
 
 /** The Key Length attribute that a key without salt belongs to; undefined where the length is fixed. */

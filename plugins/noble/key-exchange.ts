@@ -3,8 +3,10 @@ import { p256, p384, p521 } from '@noble/curves/nist.js'
 import { bytesToNumberBE, numberToBytesBE } from '@noble/curves/utils.js'
 import type { KeyExchange } from '../../core/contracts/crypto.ts'
 import type { Rng } from '../../core/contracts/machine.ts'
-import { PeerError, UsageError } from '../../core/errors.ts'
-import { Ke, NotifyType } from '../../core/wire/index.ts'
+import { UsageError } from '../../core/errors.ts'
+import { Ke } from '../../core/wire/index.ts'
+import { checkLength, invalid, orInvalid } from './invalid.ts'
+import { ML_KEM, startMlKem } from './ml-kem.ts'
 import { modPow, modpPrime } from './modp.ts'
 
 /** Bits of the prime. */
@@ -28,7 +30,8 @@ const ECP: Readonly<Record<number, { readonly curve: Curve; readonly size: numbe
 /** Twice the 256 bits of strength that no group here exceeds. */
 const EXPONENT = 64
 
-export const supportsGroup = (group: number): boolean => group in MODP || group in ECP || group === Ke.CURVE25519
+export const supportsGroup = (group: number): boolean =>
+  group in MODP || group in ECP || group === Ke.CURVE25519 || group in ML_KEM
 
 /** @returns undefined for a group not supported */
 export function startKeyExchange(group: number, rng: Rng): KeyExchange | undefined {
@@ -36,7 +39,7 @@ export function startKeyExchange(group: number, rng: Rng): KeyExchange | undefin
   if (bits !== undefined) return modp(bits, rng)
   const curve = ECP[group]
   if (curve !== undefined) return ecp(curve, rng)
-  return group === Ke.CURVE25519 ? curve25519(rng) : undefined
+  return group === Ke.CURVE25519 ? curve25519(rng) : startMlKem(group, rng)
 }
 
 /** RFC 3526. Draws 64 octets, their first bit set. */
@@ -89,22 +92,4 @@ function curve25519(rng: Rng): KeyExchange {
       return orInvalid('all-zero result', () => x25519.getSharedSecret(scalar, peer)) // RFC 8031 §2.2
     },
   }
-}
-
-function checkLength(peer: Uint8Array, wanted: number): void {
-  if (peer.length !== wanted) throw invalid(`${peer.length} octets instead of ${wanted}`)
-}
-
-function orInvalid(why: string, compute: () => Uint8Array): Uint8Array {
-  try {
-    return compute()
-  } catch (cause) {
-    throw invalid(why, cause)
-  }
-}
-
-const invalid = (why: string, cause?: unknown): PeerError => {
-  const error = new PeerError('PEER_KE_INVALID', `key exchange value: ${why}`, NotifyType.INVALID_SYNTAX)
-  if (cause !== undefined) error.cause = cause
-  return error
 }

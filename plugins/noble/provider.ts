@@ -17,6 +17,7 @@ import {
   nullCipher,
 } from './ciphers.ts'
 import { startKeyExchange, supportsGroup } from './key-exchange.ts'
+import { answerMlKem } from './ml-kem.ts'
 
 const AES_BITS: readonly number[] = [128, 192, 256]
 const AES_ENCR: readonly number[] = [
@@ -100,6 +101,11 @@ export const nobleProvider: CryptoProvider = {
     const exchange = startKeyExchange(group, rng)
     if (exchange === undefined) throw unsupported(`key exchange method ${group}`)
     return exchange
+  },
+  encapsulate(group, peerValue, rng) {
+    const answer = answerMlKem(group, peerValue, rng)
+    if (answer === undefined) throw unsupported(`key encapsulation method ${group}`)
+    return answer
   },
 }
 

@@ -141,8 +141,8 @@ const digits = (spi: string, length: number): string => spi.replace(/^0x/, '').t
 const fast = (): boolean => process.env.NATWEAVE_PLANE !== 'portable'
 
 /** The usual set, with plugin raw where it is wanted, and without linux-fast where the portable plane is to be tested. */
-const plugins = (raw: boolean): string[] => [
-  ...['openssl', 'node-crypto', 'noble'],
+const plugins = ({ raw, noble = false }: TunnelConfig): string[] => [
+  ...(noble ? ['noble'] : ['openssl', 'node-crypto', 'noble']),
   ...(fast() ? ['linux-fast'] : []),
   'udp',
   ...(raw ? ['raw'] : []),
@@ -157,7 +157,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return {
     device: { name: device },
-    plugins: plugins(config.raw),
+    plugins: plugins(config),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {
       retransmit: { timeout: '500ms', tries: 3 },

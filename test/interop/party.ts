@@ -20,6 +20,8 @@ export interface TunnelConfig {
   readonly fragmentSize?: number
   /** Post-quantum preshared key (RFC 8784) of this end; undefined: none. */
   readonly ppk?: Ppk
+  /** natweave: cryptography by noble alone, not by OpenSSL where that has it. */
+  readonly noble?: boolean
   /** MOBIKE, RFC 4555. */
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */

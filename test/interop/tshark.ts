@@ -41,7 +41,9 @@ const WARNING = 0x600000
 const ERROR = 0x800000
 
 /** Decodes a capture with tshark. */
-export async function decode(file: string, keys: readonly KeyLine[]): Promise<Decoded> {
+export async function decode(file: string, allKeys: readonly KeyLine[]): Promise<Decoded> {
+  // one IKE SA has one row: of several keys, as with additional key exchanges, those of IKE_AUTH and after
+  const keys = [...new Map(allKeys.map(line => [line.type === 'ike' ? line.spii + line.spir : line, line])).values()]
   const options = [
     'esp.enable_encryption_decode:TRUE',
     'esp.enable_authentication_check:TRUE',
@@ -68,6 +70,8 @@ export async function decode(file: string, keys: readonly KeyLine[]): Promise<De
     ...translated,
     ...streams,
   ]
+  // what is protected with the keys before
+  if (keys.length < allKeys.length) argv.push('-Y', 'not isakmp.exchangetype == 43')
   argv.push(...FIELDS.flatMap(field => ['-e', field]))
   const done = await run(argv, { timeoutMs: 180_000 })
   if (done.code !== 0) throw new Error(`tshark: ${done.stderr.trim()}`)

@@ -35,6 +35,8 @@ export interface TunnelOptions {
   readonly vendorId?: boolean
   /** Octets of the largest IP datagram with IKE in it. */
   readonly fragmentSize?: Readonly<Record<Product, number>>
+  /** The end whose cryptography is noble's alone. */
+  readonly noble?: TunnelConfig['role']
   /** Post-quantum preshared keys, by end. */
   readonly ppk?: Readonly<Partial<Record<TunnelConfig['role'], Ppk>>>
   /** The NAT drops fragments of IP packets. */
@@ -113,6 +115,7 @@ export class Tunnel {
         ...config,
         role,
         raw,
+        noble: options.noble === role,
         ...(options.ppk?.[role] !== undefined && { ppk: options.ppk[role] }),
         ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
         ...(options.auth === undefined ? {} : { auth: options.auth[role] }),

@@ -1,5 +1,6 @@
 import { describe, expect } from 'vitest'
 import { IpProtocol } from '../../core/wire/index.ts'
+import { noble } from '../../plugins/noble/index.ts'
 import { topologies } from '../kit/index.ts'
 import { isFragment } from '../kit/packet.ts'
 import { child, clients, drive, lanOfMoon, node, ping, scenario, toMoon, Wire } from './support.ts'
@@ -49,6 +50,19 @@ describe('a NAT that drops IP fragments', () => {
     expect(await ping(net, alice, '10.3.0.5')).toBe(3)
     expect([a.of('established').length, m.of('established').length]).toEqual([6, 6])
   })
+})
+
+scenario('ML-KEM-1024, whose keys fit into no datagram, through such a NAT', async seed => {
+  const { net, inet, nata, alice, moon } = topologies.nat1({ seed, trace: false })
+  nata.behaviour.dropFragments = true
+  const wire = new Wire(net, inet)
+  const proposals = ['aes256gcm16-prfsha384-x25519-ke1_mlkem1024']
+  const a = await node(net, alice, { peers: [toMoon({ proposals })], plugins: [noble()] })
+  const m = await node(net, moon, { peers: [clients({ proposals })], plugins: [noble()] })
+  await a.connect('moon')
+  expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+  expect([a.peer('moon').suite, m.peer('clients').suite]).toEqual([proposals[0], proposals[0]])
+  expect(Math.max(...wire.of('ike').map(s => s.packet.length))).toBeLessThanOrEqual(1_280)
 })
 
 scenario('a path that swallows large packets without a word: IKE gets smaller until it passes', async seed => {

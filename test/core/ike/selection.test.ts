@@ -175,14 +175,14 @@ const ESP_TABLE: [string, Transform[], string, string | string[], SelectionOptio
     ['proposal 1: no common KE: x25519 here, none offered'],
   ],
   [
-    'a type nobody knows makes a proposal unacceptable',
+    'a type that is not wanted makes a proposal unacceptable',
     [
       { type: ENCR, id: 20, keyBits: 128 },
       { type: SN, id: 0 },
       { type: TransformType.ADDKE1, id: 36 },
     ],
     'aes128gcm16',
-    ['proposal 1: ADDKE1 is offered, not wanted: ADDKE1(36)'],
+    ['proposal 1: ADDKE1 is offered, not wanted: ke1_mlkem768'],
   ],
   [
     'so does an attribute nobody understands, but only for its transform',

@@ -41,8 +41,10 @@ describe('the tables and the providers agree', () => {
       expect(nodeCryptoProvider.mac(Number(key), new Uint8Array(keyLength)).length).toBe(icvLength)
     for (const [key, { length }] of Object.entries(ALGORITHMS.PRF))
       expect(nodeCryptoProvider.prf(Number(key), new Uint8Array(1))).toHaveLength(length)
+    // OpenSSL before 3.5 has no ML-KEM, and later ones no way to replay it: noble does it for both
+    const provider = (id: number) => (id >= Ke.ML_KEM_512 ? nobleProvider : nodeCryptoProvider)
     for (const key of Object.keys(ALGORITHMS.KE))
-      expect(nodeCryptoProvider.supports(TransformType.KE, Number(key)), key).toBe(true)
+      expect(provider(Number(key)).supports(TransformType.KE, Number(key)), key).toBe(true)
   })
 })
 

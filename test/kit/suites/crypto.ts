@@ -38,6 +38,13 @@ const GROUPS: readonly (readonly [number, number])[] = [
   [Ke.CURVE25519, 32],
 ]
 
+/** Of a KEM: octets of the encapsulation key and of the ciphertext, draft-ietf-ipsecme-ikev2-mlkem. */
+const KEMS: readonly (readonly [number, number, number])[] = [
+  [Ke.ML_KEM_512, 800, 768],
+  [Ke.ML_KEM_768, 1184, 1088],
+  [Ke.ML_KEM_1024, 1568, 1568],
+]
+
 const AEADS: readonly (readonly [number, readonly (number | undefined)[]])[] = [
   [Encr.ENCR_AES_GCM_16, [128, 192, 256]],
   [Encr.ENCR_CHACHA20_POLY1305, [undefined]],
@@ -153,6 +160,37 @@ export function cryptoSuite(make: () => CryptoProvider | Plugin, { test }: Suite
       await refused(codes, 'a public value of no octets', () => a.shared(new Uint8Array(0)))
       await refused(codes, 'a public value too short', () => a.shared(b.publicValue.subarray(1)))
       await refused(codes, 'a public value of zeros', () => a.shared(new Uint8Array(length)))
+    })
+
+  for (const [group, keyLength, length] of KEMS)
+    test(`crypto: key encapsulation ${group} agrees, replays, and refuses what is no key or ciphertext`, async () => {
+      const crypto = provider()
+      if (!crypto.supports(TransformType.KE, group)) return
+      check(crypto.encapsulate !== undefined, 'a provider with a KEM to have `encapsulate`')
+      const encapsulate = (key: Uint8Array) => crypto.encapsulate!(group, key, new SeededRng('b'))
+      const own = crypto.keyExchange(group, new SeededRng('a'))
+      const answer = encapsulate(own.publicValue)
+      same(
+        [own.publicValue.length, answer.publicValue.length],
+        [keyLength, length],
+        'the lengths of key and ciphertext',
+      )
+      same([answer.shared.length, own.shared(answer.publicValue)], [32, answer.shared], 'the shared secret')
+      const again = crypto.keyExchange(group, new SeededRng('a'))
+      same(again.publicValue, own.publicValue, 'the key of the same randomness')
+      same(encapsulate(own.publicValue), answer, 'the answer of the same randomness')
+      const other = again.shared(flipped(answer.publicValue, 5))
+      same(other.length, 32, 'the length of the secret of a changed ciphertext (implicit rejection)')
+      check(
+        other.some((octet, i) => octet !== answer.shared[i]),
+        'a changed ciphertext to give another secret',
+      )
+      const codes = ['PEER_KE_INVALID']
+      await refused(codes, 'a ciphertext too short', () => again.shared(answer.publicValue.subarray(1)))
+      await refused(codes, 'a key too short', () => encapsulate(own.publicValue.subarray(1)))
+      await refused(codes, 'a key with coefficients that are not reduced', () =>
+        encapsulate(new Uint8Array(keyLength).fill(0xff)),
+      )
     })
 }
 
