@@ -216,11 +216,11 @@ export class Engine {
     }
     const claimed = this.services.claim(packet, flow, now)
     if (claimed === 'taken') return
-    if (claimed.protocol === UDP) this.#udp(packet, claimed, now)
-    else this.#rim.drop('unclaimed')
+    this.#classified(packet, claimed, now)
   }
 
-  #udp(packet: Packet, flow: Flow, now: number): void {
+  /** Over TCP the same lies in the stream as in UDP on the NAT-T port, RFC 9329 §3. */
+  #classified(packet: Packet, flow: Flow, now: number): void {
     if (flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT) return this.#ike(octets(packet), flow, now)
     switch (classifyNatt(packet.bytes, packet.start, packet.end)) {
       case 'keepalive':
@@ -292,6 +292,7 @@ export class Engine {
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
     this.#rim.event(name, { type: 'connecting', plan }, now)
     peer.path = plan.path
+    peer.encap = plan.encap
     this.services.ask(plan.path, { type: 'find', peer: name, remote, source }, now)
   }
 

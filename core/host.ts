@@ -33,7 +33,7 @@ import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
 import { SeenAs } from './seen-as.ts'
 import { alike, sameEnd } from './unique.ts'
-import type { Payload } from './wire/index.ts'
+import { IpProtocol, type Payload } from './wire/index.ts'
 
 export interface HostOptions {
   readonly settings: Settings
@@ -139,6 +139,7 @@ export class Host implements IkeHost {
     sa.facts = { ...this.#facts, ...sa.facts }
     const { address } = sa.flow.local
     const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
+    sa.learn('outerProtocol', sa.flow.protocol === IpProtocol.TCP ? 'tcp' : 'udp', 'the path')
     sa.learn('outerFamily', address.includes(':') ? 6 : 4, 'the path')
     sa.learn('plainEspPossible', raw, 'the loaded transports')
     sa.learn('network', networkOf(address, this.#settings.policy.networks ?? {}), `the local address ${address}`)

@@ -13,6 +13,8 @@ export class Peer {
   readonly sas: IkeSa[] = []
   /** The path strategy that is looking for a way to it. */
   path: string | undefined
+  /** The encapsulation of the plan that is being tried. */
+  encap: string | undefined
   /** Somebody wants it connected: reconnect when it is lost. */
   wanted = false
   /** Facts that outlive an SA; what its IKE SAs learn is theirs. */

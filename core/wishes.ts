@@ -77,7 +77,11 @@ function ready(name: string, flow: Flow, parts: WishParts, now: number): void {
   peer.path = undefined
   const sa = peer.current
   if (sa?.state === 'established') move(sa, flow, parts, now)
-  else parts.live.initiate(peer, flow, now)
+  else parts.live.initiate(peer, firstFlow(peer, flow, parts.host), now)
+}
+
+function firstFlow({ encap }: Peer, found: Flow, host: Host): Flow {
+  return encap === undefined ? found : (host.encap(encap).firstFlow?.(found) ?? found)
 }
 
 function move(sa: IkeSa, flow: Flow, { live }: WishParts, now: number): void {

@@ -5,6 +5,7 @@ import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
 import { type StunOptions, stun } from './stun/index.ts'
+import { type TcpEncapOptions, tcpEncap } from './tcp-encap/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
 import { type UdpOptions, udp } from './udp/index.ts'
 import { udpEncap } from './udp-encap/index.ts'
@@ -16,11 +17,13 @@ export interface DefaultsOptions {
   readonly stun?: StunOptions
   /** False: no device; inner packets then need another one, or nobody sends any. */
   readonly tun?: TunOptions | false
+  /** Without it peers are called over TCP where UDP does not get through, and nobody can call. */
+  readonly tcpEncap?: TcpEncapOptions
 }
 
 /**
  * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, UDP encapsulation, BEET mode, certificates, mediation, STUN.
+ * state in memory, UDP and TCP encapsulation, BEET mode, certificates, mediation, STUN.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
@@ -31,10 +34,11 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   ...(options.tun === false ? [] : [tun(options.tun)]),
   memory(),
   udpEncap(),
+  tcpEncap(options.tcpEncap),
   beet(),
   x509(),
   ikeMe(),
   stun(options.stun),
 ]
 
-export { beet, ikeMe, memory, noble, nodeCrypto, stun, tun, udp, udpEncap, x509 }
+export { beet, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, udp, udpEncap, x509 }

@@ -26,11 +26,24 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
   stun: async () => (await import('../../plugins/stun/index.ts')).stun,
+  'tcp-encap': async () => (await import('../../plugins/tcp-encap/index.ts')).tcpEncap,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
 /** The same set as `defaults()` of natweave/plugins, by name, so that only what is used is loaded. */
-export const USUAL = ['node-crypto', 'noble', 'udp', 'tun', 'memory', 'udp-encap', 'beet', 'x509', 'ike-me', 'stun']
+export const USUAL = [
+  'node-crypto',
+  'noble',
+  'udp',
+  'tun',
+  'memory',
+  'udp-encap',
+  'tcp-encap',
+  'beet',
+  'x509',
+  'ike-me',
+  'stun',
+]
 
 /** @throws ConfigError naming the plugin and its place */
 export async function build(config: Loaded, log: Log): Promise<Natweave> {

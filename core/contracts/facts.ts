@@ -12,6 +12,8 @@ export interface KnownFacts {
   remoteKnown: boolean
   /** Each side of the Child SA is one address, not a network: what modes without an inner header need. */
   innerPair: boolean
+  /** What IKE goes in with this peer: `udp` or `tcp` (RFC 9329). */
+  outerProtocol: 'udp' | 'tcp'
   /** UDP encapsulation is wanted even where no NAT is seen. */
   forceEncapsulation: boolean
   /** A transport here can send IP protocol 50. */

@@ -66,6 +66,8 @@ export interface EncapStrategy extends StrategyBase {
   readonly slot: 'encap'
   /** Octets it puts around every ESP packet, beside the outer IP header. */
   readonly overhead: number
+  /** Where the very first message of IKE goes, which found no plan yet to float by; absent: as the path found it. */
+  firstFlow?(found: Flow): Flow
   /** The flow IKE goes on with once this encapsulation is chosen ("port floating"); `current` where nothing moves. */
   ikeFlow(current: Flow, locals: readonly LocalEndpoint[]): Flow
   /** The flow ESP takes beside that IKE flow; undefined when no local endpoint can carry it. */

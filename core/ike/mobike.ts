@@ -2,7 +2,7 @@ import { knownFact } from '../contracts/facts.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import { type Address, type Flow, sameFlow, showEndpoint } from '../contracts/net.ts'
 import { PeerError } from '../errors.ts'
-import { NotifyType, type Payload } from '../wire/index.ts'
+import { IpProtocol, NotifyType, type Payload } from '../wire/index.ts'
 import {
   additionalPayloads,
   addressFlow,
@@ -232,8 +232,12 @@ const pairKey = ({ local, remote }: Pick<Flow, 'local' | 'remote'>): string => `
 
 // ------------------------------------------------------------------ messages
 
-/** Transport mode stands and falls with the outer addresses, so it goes without. */
+/**
+ * Transport mode stands and falls with the outer addresses, so it goes without; over TCP a new connection says where the
+ * peer is.
+ */
 function usable(sa: IkeSa): boolean {
+  if (sa.flow.protocol !== IpProtocol.UDP) return false
   return sa.settings!.mobike && sa.host.mode(sa.plan!.mode)?.substitutes !== true
 }
 

@@ -32,6 +32,8 @@ export function rawFlow(
 }
 
 const obstacles = [
+  ['outerProtocol', 'tcp', 'IKE goes in TCP with this peer, where IP protocol 50 hardly gets through'],
+  ['udpBlocked', true, 'IKE itself goes in UDP, which does not get through to the peer'],
   ['localBehindNat', true, 'this host is behind a NAT, and most NATs drop IP protocol 50'],
   ['remoteBehindNat', true, 'the peer is behind a NAT, and most NATs drop IP protocol 50'],
   ['plainEspPossible', false, 'nothing here can send IP protocol 50'],

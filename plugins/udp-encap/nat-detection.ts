@@ -5,6 +5,8 @@ import { addressBytes, ExchangeType, NotifyType, natDetectionInput, type Payload
 
 const { NAT_DETECTION_SOURCE_IP: SOURCE, NAT_DETECTION_DESTINATION_IP: DESTINATION } = NotifyType
 const DIGEST = 20
+/** A NAT on the way of a TCP stream changes nothing for IKE, RFC 9329 §7. */
+const UDP = 17
 /** A peer with more interfaces than this is none we know; what it sends beyond costs no more hashing. */
 const MAX_HASHES = 32
 
@@ -16,7 +18,7 @@ export class NatDetection implements IkeTask {
   readonly name = 'nat-detection'
 
   build(message: OutgoingMessage, sa: IkeSaView): void {
-    if (!speaks(message, sa)) return
+    if (message.flow.protocol !== UDP || !speaks(message, sa)) return
     const { local, remote } = message.flow
     // a hash that fits nothing makes the peer see a NAT, so that it too encapsulates and expects us to
     const forced = knownFact(sa.facts, 'forceEncapsulation') === true
@@ -25,6 +27,7 @@ export class NatDetection implements IkeTask {
   }
 
   process(message: IncomingMessage, sa: IkeSaView): void {
+    if (message.flow.protocol !== UDP) return
     const from = showEndpoint(message.flow.remote)
     const sources = hashes(message.payloads, SOURCE)
     const destinations = hashes(message.payloads, DESTINATION)

@@ -21,6 +21,7 @@ export class UdpEncap implements EncapStrategy {
   readonly overhead = UDP_HEADER
 
   assess(facts: Facts): Assessment {
+    if (knownFact(facts, 'outerProtocol') === 'tcp') return { usable: false, why: 'IKE goes in TCP with this peer' }
     if (knownFact(facts, 'udpBlocked')) return { usable: false, why: 'UDP does not get through to the peer' }
     if (knownFact(facts, 'peerNatTraversal') === false)
       return { usable: false, why: 'the peer takes no part in NAT detection, so does not expect ESP in UDP' }

@@ -157,7 +157,12 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return {
     device: { name: device },
-    plugins: plugins(config),
+    ...(config.tcp === undefined
+      ? { plugins: plugins(config) }
+      : {
+          plugins: ['node-crypto', 'noble', 'udp', 'tun', 'memory', { use: 'tcp-encap', options: { ...config.tcp } }],
+          policy: { rules: [{ use: ['tcp-encap'] }] },
+        }),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {
       retransmit: { timeout: '500ms', tries: 3 },

@@ -1,4 +1,5 @@
 import type { ConfigInput } from '../../core/config/index.ts'
+import type { TcpEncapOptions } from '../../plugins/tcp-encap/index.ts'
 import type { Host } from './lab.ts'
 
 export type Product = 'natweave' | 'strongSwan'
@@ -22,6 +23,8 @@ export interface TunnelConfig {
   readonly ppk?: Ppk
   /** natweave: cryptography by noble alone, not by OpenSSL where that has it. */
   readonly noble?: boolean
+  /** Only over TCP (RFC 9329), with these options of the plugin. natweave only. */
+  readonly tcp?: TcpEncapOptions
   /** MOBIKE, RFC 4555. */
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */
