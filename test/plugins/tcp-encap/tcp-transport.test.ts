@@ -1,14 +1,18 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { KeyUsageFlags } from '@peculiar/x509'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../../../core/contracts/log.ts'
 import type { Flow } from '../../../core/contracts/net.ts'
 import { newPacket, octets, type Packet } from '../../../core/contracts/packet.ts'
 import type { TcpEncapOptions } from '../../../plugins/tcp-encap/index.ts'
 import { TcpTransport } from '../../../plugins/tcp-encap/index.ts'
+import { issue } from '../x509/authority.ts'
+
+/** Of a CA that is its own server. */
+const KEY_USAGE_ALL = KeyUsageFlags.keyCertSign | KeyUsageFlags.digitalSignature
 
 /** A transport on loopback that remembers what it heard. */
 class End {
@@ -70,9 +74,11 @@ const server = (more: TcpEncapOptions = {}): Promise<End> =>
 const certificates = mkdtempSync(join(tmpdir(), 'tcp-encap-'))
 afterAll(() => rmSync(certificates, { recursive: true }))
 const [key, certificate] = ['key.pem', 'cert.pem'].map(name => join(certificates, name)) as [string, string]
-const subject = ['-subj', '/CN=moon.example', '-addext', 'subjectAltName=DNS:moon.example']
-const new25519 = ['-x509', '-newkey', 'ed25519', '-nodes', '-days', '2']
-execFileSync('openssl', ['req', ...new25519, '-keyout', key, '-out', certificate, ...subject], { stdio: 'ignore' })
+const pem = (kind: string, der: Uint8Array): string =>
+  `-----BEGIN ${kind}-----\n${Buffer.from(der).toString('base64')}\n-----END ${kind}-----\n`
+const issued = await issue({ ca: true, usages: KEY_USAGE_ALL, names: [{ type: 'dns', value: 'moon.example' }] })
+writeFileSync(key, pem('PRIVATE KEY', issued.key))
+writeFileSync(certificate, pem('CERTIFICATE', issued.der))
 
 describe.each([
   ['TCP', {}, {}],
