@@ -18,18 +18,21 @@ export class Charon implements Party {
   readonly device = 'ipsec0'
   readonly #lab: Lab
   readonly #config: TunnelConfig
+  readonly #whole: string | undefined
   #process: Background | undefined
 
-  constructor(lab: Lab, host: Host, config: TunnelConfig) {
+  /** @param whole - swanctl.conf as it is, in place of the usual connection */
+  constructor(lab: Lab, host: Host, config: TunnelConfig, whole?: string) {
     this.#lab = lab
     this.host = host
     this.#config = config
+    this.#whole = whole
   }
 
   async start(): Promise<void> {
     const lab = this.#lab
     const settings = lab.write(this.host, 'strongswan.conf', this.#strongswanConf())
-    lab.write(this.host, 'swanctl/swanctl.conf', swanctlConf(this.#config))
+    lab.write(this.host, 'swanctl/swanctl.conf', this.#whole ?? swanctlConf(this.#config))
     for (const [name, text] of Object.entries(this.#config.auth?.files ?? {}))
       lab.write(this.host, `swanctl/${name}`, text)
     const runDirectory = lab.file(this.host, 'run')
@@ -46,7 +49,12 @@ export class Charon implements Party {
   }
 
   async connect(): Promise<void> {
-    await this.#command('--initiate', '--child', 'lan', '--timeout', '15')
+    await this.#command('--initiate', '--child', 'lan', '--timeout', '40')
+  }
+
+  /** Brings up an IKE SA without children. */
+  async connectIke(name: string): Promise<void> {
+    await this.#command('--initiate', '--ike', name, '--timeout', '15')
   }
 
   async sas(): Promise<readonly SaView[]> {

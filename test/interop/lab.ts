@@ -7,9 +7,9 @@ const SCRIPT = new URL('lab/lab', import.meta.url).pathname
 
 export const NAT_TYPES = ['full-cone', 'restricted', 'port-restricted', 'symmetric'] as const
 export type NatType = (typeof NAT_TYPES)[number]
-export type Topology = 'direct' | 'nat1' | 'roam' | 'nat2' | 'overlap' | 'samenat'
+export type Topology = 'direct' | 'nat1' | 'roam' | 'nat2' | 'overlap' | 'samenat' | 'cgnat'
 /** Hosts of the network; which of alice, bob, nata and natb exist depends on the topology. */
-export type Host = 'inet' | 'med' | 'moon' | 'mars' | 'alice' | 'bob' | 'nata' | 'natb'
+export type Host = 'inet' | 'med' | 'moon' | 'mars' | 'alice' | 'bob' | 'nata' | 'natb' | 'cgn'
 
 /** Where things are, whatever the topology. */
 export const ADDRESS = {

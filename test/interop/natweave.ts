@@ -24,12 +24,15 @@ export class NatweaveProcess implements Party {
   readonly deleteChild = undefined
   readonly #lab: Lab
   readonly #config: TunnelConfig
+  readonly #whole: ConfigInput | undefined
   #process: Background | undefined
 
-  constructor(lab: Lab, host: Host, config: TunnelConfig) {
+  /** @param whole - the configuration as it is, in place of the usual peer */
+  constructor(lab: Lab, host: Host, config: TunnelConfig, whole?: ConfigInput) {
     this.#lab = lab
     this.host = host
     this.#config = config
+    this.#whole = whole
   }
 
   async start(): Promise<void> {
@@ -38,7 +41,7 @@ export class NatweaveProcess implements Party {
     const config = this.#lab.write(
       this.host,
       'natweave.json',
-      JSON.stringify(configuration(this.#config, this.device), undefined, 2),
+      JSON.stringify(this.#whole ?? configuration(this.#config, this.device), undefined, 2),
     )
     const keylog = this.#lab.file(this.host, 'keys.jsonl')
     const argv = [...COMMAND, 'up', '--config', config, '--json', '--socket', this.#socket, '--keylog', keylog]
@@ -59,6 +62,11 @@ export class NatweaveProcess implements Party {
     return status.peers.flatMap(peer =>
       peer.children.filter(child => child.state !== 'connecting').map(child => view(peer, child)),
     )
+  }
+
+  async established(peer: string): Promise<boolean> {
+    const status = JSON.parse(await this.#command('status', '--json')) as Status
+    return status.peers.some(({ name, state }) => name === peer && state === 'established')
   }
 
   /** A fact about the tunnel, as `status` shows it. */

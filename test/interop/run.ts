@@ -5,6 +5,7 @@ import { cases as auth } from './cases/auth.ts'
 import { cases as control } from './cases/control.ts'
 import { cases as fragmentation } from './cases/fragmentation.ts'
 import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
+import { cases as mediation } from './cases/mediation.ts'
 import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
@@ -34,6 +35,7 @@ const all: readonly Case[] = [
   ...traffic,
   ...lifecycle,
   ...mobike,
+  ...mediation,
   ...modes,
   ...fragmentation,
   ...quantum,

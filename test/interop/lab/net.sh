@@ -93,6 +93,12 @@ lab_up() {
     samenat)
       nat_router nata $lana.1 198.51.100.1
       lanhost alice nata $lana.5 $lana.1; lanhost bob nata $lana.6 $lana.1 ;;
+    cgnat)
+      router cgn 100.64.0.1; public cgn wan0 198.51.100.100; nat_up cgn
+      router nata $lana.1; plug nata wan0 cgn lan0; addr nata wan0 100.64.0.2/24
+      ip -n "$(ns nata)" route add default via 100.64.0.1; nat_up nata
+      lanhost alice nata $lana.5 $lana.1
+      nat_router natb $lanb.1 198.51.100.2; lanhost bob natb $lanb.5 $lanb.1 ;;
     *) lab_down; die "unknown topology '$topo'" ;;
   esac
   echo "$topo $*" > "$STATE/topology"
