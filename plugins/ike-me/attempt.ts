@@ -270,17 +270,17 @@ const copy = (check: Check): Check => ({
   auth: check.auth.slice(),
 })
 
-/** What can be checked of an offer. */
+/** What can be checked of an offer. Of a run of ports at one address the first was seen, the others are a forecast. */
 function remotesOf(endpoints: readonly MeEndpoint[]): RemoteCandidate[] {
   const runs = new Map<string, number>()
-  for (const { kind, endpoint } of endpoints)
-    if (kind === 'server-reflexive' && endpoint !== undefined && endpoint.port !== 0)
-      runs.set(endpoint.address, (runs.get(endpoint.address) ?? 0) + 1)
-  const seen: Endpoint[] = []
+  const reflexive = endpoints.filter(e => e.kind === 'server-reflexive' && e.endpoint !== undefined && !isAnyPort(e))
+  for (const { endpoint } of reflexive) runs.set(endpoint!.address, (runs.get(endpoint!.address) ?? 0) + 1)
+  const taken: Endpoint[] = []
   return endpoints.flatMap(({ kind, priority, endpoint }): RemoteCandidate[] => {
-    if (endpoint === undefined || endpoint.port === 0 || seen.some(other => sameEndpoint(other, endpoint))) return []
-    seen.push(endpoint)
-    const predicted = kind === 'server-reflexive' && (runs.get(endpoint.address) ?? 0) >= FORECAST
+    if (endpoint === undefined || endpoint.port === 0 || taken.some(other => sameEndpoint(other, endpoint))) return []
+    const seen = !taken.some(other => other.address === endpoint.address)
+    taken.push(endpoint)
+    const predicted = kind === 'server-reflexive' && !seen && (runs.get(endpoint.address) ?? 0) >= FORECAST
     return [{ kind, endpoint, priority, ...(predicted && { predicted }) }]
   })
 }

@@ -112,13 +112,15 @@ function classify(packet: Captured, encap: Outside): 'ike' | 'esp' | 'keepalive'
   if (encap === 'plain' && protocol === ESP && data.length >= 8) return 'esp'
   if (encap === 'ah' && protocol === AH && data.length >= 12) return 'esp'
   if (protocol !== 17) return 'clear'
+  // without a marker wherever 500 is one of the two, RFC 7296 §2.23
+  if (ports.includes(500)) return isIke(data) ? 'ike' : 'clear'
   if (ports.includes(4500)) {
     if (data[0] === 0xff && data.length <= 18) return 'keepalive' // Ethernet pads the frame to 60 octets
     if (data.length < 8) return 'clear'
     if (data.readUInt32BE(0) !== NON_ESP_MARKER) return encap === 'udp' ? 'esp' : 'clear'
     return isIke(data.subarray(4)) ? 'ike' : 'clear'
   }
-  return ports.includes(500) && isIke(data) ? 'ike' : 'clear'
+  return 'clear'
 }
 
 /** Major version 2 and an exchange type of IKEv2, RFC 7296 §3.1. */
