@@ -347,8 +347,13 @@ export class Engine {
   // ------------------------------------------------------------------ IKE
 
   #ike(raw: Uint8Array, flow: Flow, now: number): void {
-    const version = peekIkeHeader(raw)
-    if (version !== undefined && version.version >>> 4 > 2) return this.#newerVersion(version, flow)
+    const head = peekIkeHeader(raw)
+    if (head !== undefined && head.version >>> 4 > 2) return this.#newerVersion(head, flow)
+    // under a flood nothing more is done for a request than this
+    if (head !== undefined && opens(head) && this.#live.table.find(head, flow) === undefined) {
+      const challenge = this.#responder.challenge(raw, flow, this.#live.table.halfOpen(flow), now)
+      if (challenge !== undefined) return this.#rim.sendIke(challenge, flow)
+    }
     let message: IkeMessage
     try {
       message = parseIke(raw)
@@ -363,7 +368,7 @@ export class Engine {
       return this.#live.carryOut(sa, now)
     }
     if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#rim.drop('ike-unknown-spi')
-    const answered = this.#responder.receive(raw, message, flow, this.#live.table.halfOpen, now)
+    const answered = this.#responder.receive(raw, message, flow, this.#live.table.halfOpen(flow), now)
     if (answered.drop !== undefined) this.#rim.drop(answered.drop)
     if (answered.why !== undefined)
       this.#rim.event(
@@ -414,3 +419,11 @@ export class Engine {
     this.#live.carryOut(sa, now)
   }
 }
+
+/** Whether it is the first message of an IKE SA. */
+const opens = ({ exchange, flags, initiatorSpi, responderSpi, messageId }: IkeHeader): boolean =>
+  exchange === ExchangeType.IKE_SA_INIT &&
+  (flags & (Flag.RESPONSE | Flag.INITIATOR)) === Flag.INITIATOR &&
+  initiatorSpi !== 0n &&
+  responderSpi === 0n &&
+  messageId === 0

@@ -238,7 +238,6 @@ export class LiveSas {
 
   #closed(sa: IkeSa, code: string, why: string, now: number): void {
     const { rim, peers, services } = this.#parts
-    this.table.leaveHalfOpen(sa)
     const peer = peers.get(sa.peer ?? '')
     if (peer === undefined)
       return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)

@@ -1,7 +1,8 @@
 import type { Flow } from './contracts/net.ts'
 import { Deadlines } from './deadlines.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
-import { Flag, type IkeHeader } from './wire/index.ts'
+import type { HalfOpen } from './ike/responder.ts'
+import { Flag, type IkeHeader, parseAddress } from './wire/index.ts'
 
 /** All IKE SAs of one build: found by what a message says of itself, and by when they are next due. */
 export class SaTable {
@@ -9,11 +10,13 @@ export class SaTable {
   readonly #bySpi = new Map<bigint, IkeSa>()
   /** Responder SAs that wait for IKE_AUTH, by what identifies their first request, to answer its retransmissions. */
   readonly #halfOpen = new Map<string, IkeSa>()
-  readonly #halfOpenKeys = new Map<IkeSa, string>()
+  readonly #halfOpenKeys = new Map<IkeSa, { readonly key: string; readonly from: string }>()
+  /** How many of them there are from each source. */
+  readonly #bySource = new Map<string, number>()
   readonly #due = new Deadlines<IkeSa>()
 
-  get halfOpen(): number {
-    return this.#halfOpen.size
+  halfOpen(flow: Flow): HalfOpen {
+    return { all: this.#halfOpen.size, fromThere: this.#bySource.get(source(flow)) ?? 0 }
   }
 
   add(sa: IkeSa): void {
@@ -23,19 +26,26 @@ export class SaTable {
   addHalfOpen(sa: IkeSa, { initiatorSpi }: IkeHeader, flow: Flow): void {
     this.add(sa)
     const key = firstRequest(initiatorSpi, flow)
+    const from = source(flow)
     this.#halfOpen.set(key, sa)
-    this.#halfOpenKeys.set(sa, key)
+    this.#halfOpenKeys.set(sa, { key, from })
+    this.#bySource.set(from, (this.#bySource.get(from) ?? 0) + 1)
   }
 
-  /** It has finished IKE_AUTH, or ended. */
+  /** It has finished IKE_AUTH, or is forgotten: one whose peer failed counts as long as it is remembered. */
   leaveHalfOpen(sa: IkeSa): void {
-    const key = this.#halfOpenKeys.get(sa)
-    if (key === undefined) return
+    const known = this.#halfOpenKeys.get(sa)
+    if (known === undefined) return
+    const { key, from } = known
     this.#halfOpen.delete(key)
     this.#halfOpenKeys.delete(sa)
+    const left = this.#bySource.get(from)! - 1
+    if (left > 0) this.#bySource.set(from, left)
+    else this.#bySource.delete(from)
   }
 
   delete(sa: IkeSa): void {
+    this.leaveHalfOpen(sa)
     this.#bySpi.delete(sa.ownSpi)
     this.#due.set(sa, Infinity)
   }
@@ -61,3 +71,8 @@ export class SaTable {
 }
 
 const firstRequest = (spi: bigint, { remote }: Flow): string => `${spi}/${remote.address}/${remote.port}`
+
+/** Who may be one attacker: an IPv4 address, or what one host of IPv6 can take addresses from. */
+function source({ remote: { address } }: Flow): string {
+  return address.includes(':') ? parseAddress(address)!.subarray(0, 8).join('.') : address
+}

@@ -205,6 +205,7 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
       retransmitTries: ike.retransmit.tries,
       cookieThreshold: ike.cookieThreshold,
       halfOpenLimit: ike.halfOpenLimit,
+      halfOpenPerSource: ike.halfOpenPerSource,
       halfOpenTimeoutMs: ike.halfOpenTimeout,
       fragmentSize: ike.fragmentSize,
     },

@@ -245,7 +245,13 @@ export const schema = z.strictObject({
         })
         .prefault({}),
       cookieThreshold: z.number().int().min(0).default(32).describe('Half-open SAs above which a COOKIE is demanded'),
-      halfOpenLimit: z.number().int().min(1).default(1_000),
+      halfOpenLimit: z
+        .number()
+        .int()
+        .min(1)
+        .default(1_000)
+        .describe('Half-open SAs above which IKE_SA_INIT is dropped'),
+      halfOpenPerSource: z.number().int().min(1).default(250).describe('The same for one address, or /64 of IPv6'),
       halfOpenTimeout: time.default(30_000),
       fragmentSize: z
         .union([z.literal(0), z.number().int().min(256).max(65_535)], {

@@ -36,6 +36,8 @@ export interface IkeSettings {
   /** Half-open responder SAs above which IKE_SA_INIT needs a COOKIE, and above which requests are dropped. */
   readonly cookieThreshold: number
   readonly halfOpenLimit: number
+  /** The same for one source address, or /64 of IPv6; absent: 250. */
+  readonly halfOpenPerSource?: number
   readonly halfOpenTimeoutMs: number
   /**
    * Octets of the largest IP datagram with a protected IKE message in it; larger ones go in fragments where the peer does

@@ -29,6 +29,8 @@ import { answerKeyExchange } from './suite.ts'
 
 const NONCE = 32
 const MAX_RETRIES = 3
+/** Child SAs that a peer may have on one IKE SA, with those that are being replaced. */
+const MAX_CHILDREN = 256
 
 const usable = ({ state }: ChildSa): boolean => state === 'installed' || state === 'rekeying'
 
@@ -198,6 +200,10 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
     sa.pending(DeleteIke)
   )
     return [notify(NotifyType.TEMPORARY_FAILURE)]
+  if (!sa.budget.take(now)) {
+    sa.drop('create-storm')
+    return [notify(NotifyType.TEMPORARY_FAILURE)]
+  }
   if (ike) return respondRekeyIke(sa, payloads, proposals, nonce.data, now)
   const rekey = findNotify(payloads, NotifyType.REKEY_SA)
   const old = rekey === undefined ? undefined : childByPeerSpi(sa, rekey.spi)
@@ -207,6 +213,7 @@ export function respondCreateChild(sa: IkeSa, request: IncomingMessage, now: num
   const both = old !== undefined && own?.contested === true
   // §2.25.1: our own DELETE of the same SA is under way, or it has been rekeyed
   if (old !== undefined && old.state !== 'installed' && !both) return [notify(NotifyType.TEMPORARY_FAILURE)]
+  if (sa.children.size >= MAX_CHILDREN) return [notify(NotifyType.NO_ADDITIONAL_SAS)]
   const nr = sa.rng.bytes(NONCE)
   const ni = nonce.data.slice()
   const keyExchange = (group: number, peer: Uint8Array) => answerKeyExchange(sa.crypto, group, peer, sa.rng)

@@ -18,6 +18,7 @@ import {
   serializePayloads,
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
+import { Budget } from './budget.ts'
 import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
 import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
@@ -52,6 +53,9 @@ export interface IkeSaOptions {
 const RETRY_MS = 2_000
 /** How long an ended SA repeats its last answer to retransmissions. */
 const LINGER_MS = 30_000
+/** CREATE_CHILD_SA requests of a peer, each of which may cost a key exchange. */
+const CREATE_BURST = 64
+const CREATE_PER_SECOND = 4
 
 /**
  * One IKE SA: protects, numbers and dispatches its messages, holds what was negotiated, and knows when it is time for
@@ -88,6 +92,8 @@ export class IkeSa implements IkeSaView {
   readonly transcript = new Transcript()
   /** Takes the place of `channel` once the answer at hand has gone out. */
   replacement: Channel | undefined
+  /** How much work its CREATE_CHILD_SA requests may make; shared with the SAs that replace it. */
+  budget = new Budget(CREATE_BURST, CREATE_PER_SECOND)
   /** Both ends have said USE_PPK, RFC 8784. */
   ppkAgreed = false
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */

@@ -188,6 +188,7 @@ function makeSuccessor(
   next.facts = sa.facts
   next.plan = sa.plan
   next.mobility = sa.mobility
+  next.budget = sa.budget
   next.size = sa.size
   next.remoteId = sa.remoteId
   next.provisional = true

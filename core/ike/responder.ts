@@ -13,6 +13,8 @@ import {
   payloadOf,
   serializeIke,
 } from '../wire/index.ts'
+import { Budget } from './budget.ts'
+import { Cookies, glance } from './challenge.ts'
 import { openChannel } from './channel.ts'
 import { offerHashes, readWishes, requestCertificates } from './credentials.ts'
 import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
@@ -33,9 +35,19 @@ import { answerKeyExchange } from './suite.ts'
  */
 
 const NONCE = 32
-const COOKIE_LIFE_MS = 60_000
 /** Retries of one request with other cookies that are remembered: as many as this host makes itself. */
 const MAX_VARIANTS = 5
+/** Requests that are looked into without a cookie, however few SAs come of them: each costs more than a cookie does. */
+const UNPROVEN_BURST = 200
+const UNPROVEN_PER_SECOND = 200
+const DEFAULT_PER_SOURCE = 250
+
+/** SAs that wait for IKE_AUTH. */
+export interface HalfOpen {
+  readonly all: number
+  /** Of those, from the address (IPv6: the /64) that the request is from. */
+  readonly fromThere: number
+}
 
 /** What became of a request: an answer, a new half-open SA, or the reason it was dropped. */
 export interface Answered {
@@ -49,42 +61,46 @@ export interface Answered {
 export class Responder {
   readonly #host: IkeHost
   readonly #behaviour: Behaviour
-  #secret: Uint8Array
-  #previous: Uint8Array
-  #secretUntil = 0
+  readonly #cookies: Cookies
   #own: readonly ProposalSpec[] | undefined
+  readonly #unproven = new Budget(UNPROVEN_BURST, UNPROVEN_PER_SECOND)
 
   constructor(host: IkeHost, behaviour: Behaviour) {
     this.#host = host
     this.#behaviour = behaviour
-    this.#secret = new Uint8Array(0)
-    this.#previous = new Uint8Array(0)
+    this.#cookies = new Cookies(host)
+  }
+
+  /**
+   * Under load asks for a cookie before anything is looked at.
+   * @param raw - an IKE_SA_INIT request that belongs to no SA, with its header checked
+   * @returns the answer; undefined: `receive` it
+   */
+  challenge(raw: Uint8Array, flow: Flow, halfOpen: HalfOpen, now: number): Uint8Array | undefined {
+    const seen = glance(raw)
+    if (seen === undefined || this.#host.peers().length === 0 || this.#cookies.fit(raw, seen, flow, now))
+      return undefined
+    if (halfOpen.all < this.#host.timers.cookieThreshold && this.#unproven.take(now)) return undefined
+    return this.#cookies.ask(raw, seen, flow, now)
   }
 
   /**
    * @param raw - the request from SPIi on
    * @param halfOpen - how many SAs wait for IKE_AUTH now
    */
-  receive(raw: Uint8Array, message: IkeMessage, flow: Flow, halfOpen: number, now: number): Answered {
+  receive(raw: Uint8Array, message: IkeMessage, flow: Flow, halfOpen: HalfOpen, now: number): Answered {
     const { header, payloads } = message
     if ((header.flags & Flag.RESPONSE) !== 0 || (header.flags & Flag.INITIATOR) === 0) return { drop: 'ike-wrong-role' }
     if (header.initiatorSpi === 0n || header.responderSpi !== 0n || header.messageId !== 0)
       return { drop: 'ike-unknown-spi' }
     if (this.#host.peers().length === 0) return { drop: 'ike-no-peers' }
-    const { cookieThreshold, halfOpenLimit } = this.#host.timers
+    const { halfOpenLimit, halfOpenPerSource = DEFAULT_PER_SOURCE } = this.#host.timers
     const nonce = payloadOf(payloads, 'Nonce')
     const ke = payloadOf(payloads, 'KE')
     const offered = payloadOf(payloads, 'SA')
     if (nonce === undefined || ke === undefined || offered === undefined) return { drop: 'ike-init-incomplete' }
-    if (halfOpen >= cookieThreshold) {
-      const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
-      if (cookie === undefined || !this.#cookieFits(cookie, nonce.data, flow, header.initiatorSpi, now))
-        return this.#refuse(
-          message,
-          notify(NotifyType.COOKIE, this.#cookie(nonce.data, flow, header.initiatorSpi, now)),
-        )
-    }
-    if (halfOpen >= halfOpenLimit) return { drop: 'ike-half-open-limit' }
+    if (halfOpen.all >= halfOpenLimit) return { drop: 'ike-half-open-limit' }
+    if (halfOpen.fromThere >= halfOpenPerSource) return { drop: 'ike-half-open-source' }
     const critical = payloads.find(p => p.type === 'unknown' && p.critical)
     if (critical?.type === 'unknown')
       return this.#refuse(message, notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number)))
@@ -216,30 +232,6 @@ export class Responder {
   #certificateWishes(): readonly Payload[] {
     const peers = this.#host.peers()
     return [...requestCertificates(peers.map(p => this.#host.credentials(p))), ...offerHashes(peers)]
-  }
-
-  /** RFC 7296 §2.6: a hash over nonce, address and SPI with a secret that changes, so that nothing is kept. */
-  #cookie(nonce: Uint8Array, flow: Flow, spi: bigint, now: number): Uint8Array {
-    if (now >= this.#secretUntil) {
-      this.#previous = this.#secret
-      this.#secret = this.#host.rng.bytes(32)
-      this.#secretUntil = now + COOKIE_LIFE_MS
-    }
-    return this.#hash(this.#secret, nonce, flow, spi)
-  }
-
-  #cookieFits(cookie: Uint8Array, nonce: Uint8Array, flow: Flow, spi: bigint, now: number): boolean {
-    const expected = this.#cookie(nonce, flow, spi, now)
-    if (equalBytes(cookie, expected)) return true
-    return this.#previous.length > 0 && equalBytes(cookie, this.#hash(this.#previous, nonce, flow, spi))
-  }
-
-  #hash(secret: Uint8Array, nonce: Uint8Array, { remote }: Flow, spi: bigint): Uint8Array {
-    const tail = new Uint8Array(10)
-    const view = new DataView(tail.buffer)
-    view.setBigUint64(0, spi)
-    view.setUint16(8, remote.port)
-    return this.#host.crypto.hash('sha256', secret, nonce, parseAddress(remote.address)!, tail)
   }
 }
 

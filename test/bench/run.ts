@@ -1,12 +1,13 @@
 import 'reflect-metadata'
 import { codec } from './codec.ts'
+import { dos } from './dos.ts'
 import { esp } from './esp.ts'
 import { handshakes } from './handshakes.ts'
 import type { Bench, Figure } from './measure.ts'
 import { overhead } from './overhead.ts'
 import { peers } from './peers.ts'
 
-const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec, overhead]
+const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec, overhead, dos]
 const USAGE = `usage: npm run bench -- [--only ${BENCHES.map(b => b.name).join('|')}] [--json]`
 
 const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 })

@@ -318,7 +318,10 @@ export class End implements IkeHost {
       return this.carryOut(sa, now)
     }
     if (header.exchange !== 34) return this.drop('ike-unknown-spi')
-    const answered = this.responder.receive(raw, message, flow, this.halfOpen.size, now)
+    const load = { all: this.halfOpen.size, fromThere: 0 }
+    const challenge = this.responder.challenge(raw, flow, load, now)
+    if (challenge !== undefined) return this.#send(challenge, flow)
+    const answered = this.responder.receive(raw, message, flow, load, now)
     if (answered.drop !== undefined) this.drop(answered.drop)
     if (answered.sa !== undefined) {
       this.sas.set(answered.sa.ownSpi, answered.sa)
