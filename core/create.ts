@@ -8,6 +8,7 @@ import {
   CRYPTO,
   DATA_PLANE,
   DEVICE,
+  EAP_METHOD,
   LOG,
   NAT_DETECTOR,
   type Plugin,
@@ -73,7 +74,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     planes: resolveAll(container, DATA_PLANE),
     crypto: combineProviders(resolveAll(container, CRYPTO)),
     rng: resolveLast(container, RNG)!,
-    credentials: resolveCredentials(settings, resolveAll(container, CREDENTIALS)),
+    credentials: resolveCredentials(settings, resolveAll(container, CREDENTIALS), resolveAll(container, EAP_METHOD)),
     wall: now => time.wall() + now - time.now(),
     mtu,
     outlet: {

@@ -1,4 +1,5 @@
 import type { Credentials } from './contracts/credentials.ts'
+import type { EapMethod } from './contracts/eap.ts'
 import type { PeerSettings, Settings } from './contracts/settings.ts'
 import { ConfigError } from './errors.ts'
 import type { PeerCredentials } from './ike/credentials.ts'
@@ -13,9 +14,10 @@ import { sameIdentity, showIdentity } from './ike/identity.ts'
 export function resolveCredentials(
   settings: Settings,
   providers: readonly Credentials[],
+  methods: readonly EapMethod[] = [],
 ): ReadonlyMap<string, PeerCredentials> {
   const peers = Object.values(settings.peers)
-  return new Map(peers.map(peer => [peer.name, credentialsOf(peer, providers)]))
+  return new Map(peers.map(peer => [peer.name, { ...credentialsOf(peer, providers), ...eapOf(peer, methods) }]))
 }
 
 function credentialsOf({ name, auth, psk, localId }: PeerSettings, providers: readonly Credentials[]): PeerCredentials {
@@ -45,6 +47,26 @@ function credentialsOf({ name, auth, psk, localId }: PeerSettings, providers: re
     )
   return {
     ...(signer !== undefined && { signer }),
-    ...(remote !== undefined && remote.type !== 'psk' && { trust: first('trust', p => p.trust(remote)) }),
+    ...((remote?.type === 'certificate' || remote?.type === 'raw') && { trust: first('trust', p => p.trust(remote)) }),
   }
+}
+
+function eapOf({ name, auth }: PeerSettings, methods: readonly EapMethod[]): PeerCredentials {
+  if (auth?.eap === undefined) return {}
+  const { method, user, users } = auth.eap
+  const at = `peers.${name}.auth`
+  const eap = methods.find(known => known.name === method)
+  if (eap === undefined)
+    throw new ConfigError(
+      at,
+      `no plugin for eap-${method} is loaded; loaded: ${methods.map(m => `eap-${m.name}`).join(', ') || 'none'}`,
+    )
+  if (auth.local.type === 'eap' && auth.remote.type === 'eap' && !eap.mutual)
+    throw new ConfigError(
+      at,
+      `eap-${method} does not prove the gateway safely enough to stand alone (RFC 5998 §4): local: eap-${method}, remote: certificate`,
+    )
+  if (auth.local.type === 'eap' && user === undefined && users === undefined)
+    throw new ConfigError(`peers.${name}.eap`, `is missing; eap-${method} needs { user: NAME, password: … }`)
+  return { eap }
 }

@@ -1,5 +1,6 @@
 import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
+import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { ikeMe } from './ike-me/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
@@ -37,8 +38,9 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   tcpEncap(options.tcpEncap),
   beet(),
   x509(),
+  eapMschapv2(),
   ikeMe(),
   stun(options.stun),
 ]
 
-export { beet, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, udp, udpEncap, x509 }
+export { beet, eapMschapv2, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, udp, udpEncap, x509 }

@@ -22,6 +22,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
+  'eap-mschapv2': async () => (await import('../../plugins/eap-mschapv2/index.ts')).eapMschapv2,
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
@@ -41,6 +42,7 @@ export const USUAL = [
   'tcp-encap',
   'beet',
   'x509',
+  'eap-mschapv2',
   'ike-me',
   'stun',
 ]

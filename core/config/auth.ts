@@ -1,4 +1,4 @@
-import type { AuthSettings, LocalAuth, RemoteAuth } from '../contracts/settings.ts'
+import type { AuthSettings, EapSettings, LocalAuth, RemoteAuth } from '../contracts/settings.ts'
 import type { KeyInput, MaterialInput, SecretInput, SoundParts } from './schema.ts'
 
 /** How a peer and this host prove who they are: what a configuration says of it, and what is missing for it. */
@@ -33,6 +33,7 @@ export function resolveAuth(
   const believed = { ...trust, ...peer.trust }
   const ownSide = (): LocalAuth | undefined => {
     if (methods.local === 'psk') return { type: 'psk' }
+    if (methods.local.startsWith(EAP)) return { type: 'eap' }
     const certificates = methods.local === 'raw' ? [] : files(certificate, 'certificate', sources)
     if (key === undefined) return missing('key', `auth ${methods.local} needs the private key of this host`)
     if (methods.local === 'certificate' && certificates.length === 0)
@@ -41,6 +42,7 @@ export function resolveAuth(
   }
   const peersSide = (): RemoteAuth | undefined => {
     if (methods.remote === 'psk') return { type: 'psk' }
+    if (methods.remote.startsWith(EAP)) return { type: 'eap' }
     if (methods.remote === 'raw') {
       const keys = files(believed.keys, 'trust.keys', sources)
       return keys.length > 0
@@ -58,8 +60,42 @@ export function resolveAuth(
   }
   const [own, theirs] = [ownSide(), peersSide()]
   if (own === undefined || theirs === undefined) return undefined
-  return { local: own, remote: theirs, ...(peer.signatures !== undefined && { signatures: peer.signatures }) }
+  const eap = resolveEap(peer, methods, sources)
+  return {
+    local: own,
+    remote: theirs,
+    ...(eap !== undefined && { eap }),
+    ...(peer.signatures !== undefined && { signatures: peer.signatures }),
+  }
 }
+
+/** The name and password of a client, or those of a gateway's users. */
+function resolveEap(
+  { eap, remote, ppk }: SoundPeer,
+  methods: { readonly local: string; readonly remote: string },
+  { octets, fail }: AuthSources,
+): EapSettings | undefined {
+  const [one, other] = [methods.local, methods.remote].filter(m => m.startsWith(EAP))
+  if (one === undefined) return undefined
+  if (other !== undefined && other !== one) fail('auth', `both sides speak one EAP method, not ${one} and ${other}`)
+  if (ppk !== undefined) fail('ppk', 'is not supported together with EAP')
+  const { user, password, users } = eap ?? {}
+  if (methods.local.startsWith(EAP) && remote !== undefined && (user === undefined || password === undefined))
+    fail('eap', `is missing; ${one} needs { user: NAME, password: … } of this host`)
+  if (remote === undefined && Object.keys(users ?? {}).length === 0)
+    fail('eap.users', `is missing; ${one} needs { NAME: password, … } of those who call`)
+  return {
+    method: one.slice(EAP.length),
+    ...(user !== undefined && {
+      user: { name: user, password: password === undefined ? new Uint8Array(0) : octets(password, 'eap.password') },
+    }),
+    ...(users !== undefined && {
+      users: new Map(Object.entries(users).map(([name, secret]) => [name, octets(secret, `eap.users.${name}`)])),
+    }),
+  }
+}
+
+const EAP = 'eap-'
 
 function files(given: MaterialInput | undefined, at: string, { readFile, fail }: AuthSources): Uint8Array[] {
   const list = given === undefined ? [] : Array.isArray(given) ? given : [given]

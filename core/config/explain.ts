@@ -89,7 +89,7 @@ function show(value: unknown, path: readonly PropertyKey[]): string {
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }
 
-const SECRET = ['psk', 'key', 'options', 'encryption', 'integrity'] as const
+const SECRET = ['psk', 'key', 'eap', 'options', 'encryption', 'integrity'] as const
 
 const isMap = (value: unknown): value is Readonly<Record<PropertyKey, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

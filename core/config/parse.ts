@@ -224,7 +224,13 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
     log: config.log,
     inlineSecrets: [
       config.local.key,
-      ...Object.values(peers).flatMap(({ psk, key, ppk }) => [psk, key, ...Object.values(ppk?.keys ?? {})]),
+      ...Object.values(peers).flatMap(({ psk, key, ppk, eap }) => [
+        psk,
+        key,
+        eap?.password,
+        ...Object.values(eap?.users ?? {}),
+        ...Object.values(ppk?.keys ?? {}),
+      ]),
       ...Object.values(config.manual).flatMap(sa => [sa.in, sa.out].flatMap(d => [d.encryption, d.integrity])),
     ].some(secret => secret !== undefined && inline(secret)),
   }

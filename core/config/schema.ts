@@ -62,7 +62,18 @@ const key = z.union([secret, z.strictObject({ uri: text.describe('A key that a p
   error: 'a private key is wanted: PEM, { file: PATH }, { env: NAME }, { base64: … }, or { uri: NAME } of a plugin',
 })
 
-const method = z.enum(['psk', 'certificate', 'raw'])
+const method = z
+  .string()
+  .regex(
+    /^(psk|certificate|raw|eap-[a-z][a-z0-9]*)$/,
+    'psk, certificate, raw, or eap-METHOD such as eap-mschapv2 is wanted',
+  )
+
+const eap = z.strictObject({
+  user: text.min(1).optional().describe('Who this host is in EAP, for the gateway'),
+  password: secret.optional(),
+  users: z.record(text, secret).optional().describe('Passwords by name, at the gateway'),
+})
 
 const trust = z.strictObject({
   ca: materials.optional().describe("Certificates of CAs, or the peer's own, that are trusted"),
@@ -111,7 +122,7 @@ const peer = z.strictObject({
   psk: secret.optional(),
   auth: z
     .union([method, z.strictObject({ local: method, remote: method })], {
-      error: `one of ${method.options.join(', ')} is wanted, or { local: …, remote: … }`,
+      error: 'one of psk, certificate, raw, eap-METHOD is wanted, or { local: …, remote: … }',
     })
     .optional()
     .describe('How each side proves who it is; left out: psk where there is one, else certificate'),
@@ -120,6 +131,7 @@ const peer = z.strictObject({
     .describe("This host's certificate and intermediate CAs; left out: local.certificate"),
   key: key.optional().describe('Its private key; left out: local.key'),
   trust: trust.optional().describe('In place of the trust that holds for all'),
+  eap: eap.optional().describe('For auth: eap-METHOD; a gateway has { local: certificate, remote: eap-mschapv2 }'),
   signatures: z
     .array(z.enum(SIGNATURE_SCHEMES))
     .min(1, 'at least one signature scheme is wanted')

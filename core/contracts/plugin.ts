@@ -3,6 +3,7 @@ import type { Credentials } from './credentials.ts'
 import type { CryptoProvider } from './crypto.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { PacketDevice } from './device.ts'
+import type { EapMethod } from './eap.ts'
 import type { Log } from './log.ts'
 import type { Clock, Rng } from './machine.ts'
 import type { NatDetector } from './nat-detector.ts'
@@ -29,6 +30,8 @@ export const NAT_DETECTOR = token<NatDetector>('nat-detector')
 export const CRYPTO = token<CryptoProvider>('crypto')
 /** Several may be registered; for each key or trust the first that serves it. */
 export const CREDENTIALS = token<Credentials>('credentials')
+/** Several may be registered; a peer's `auth` names one. */
+export const EAP_METHOD = token<EapMethod>('eap-method')
 /** Several may be registered; the first that does not refuse a Child SA carries it, the portable plane last. */
 export const DATA_PLANE = token<DataPlane>('data-plane')
 /** One of each; the last registration wins. */

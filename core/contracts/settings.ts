@@ -1,5 +1,6 @@
 import type { SignatureScheme } from './credentials.ts'
 import type { EspSuite } from './data-plane.ts'
+import type { EapSecrets } from './eap.ts'
 import type { FactValue } from './facts.ts'
 import type { Address, Prefix } from './net.ts'
 
@@ -123,9 +124,17 @@ export interface AuthSettings {
   readonly remote: RemoteAuth
   /** What may sign, on either side, best first; absent: everything but SHA-1. */
   readonly signatures?: readonly SignatureScheme[]
+  /** Needed where a side says eap. */
+  readonly eap?: EapSettings
 }
 
-export type LocalAuth = { readonly type: 'psk' } | ({ readonly type: 'signature' } & KeySource)
+export interface EapSettings extends EapSecrets {
+  /** Name of an EAP method that a plugin brings. */
+  readonly method: string
+}
+
+/** `eap`: the initiator by name and password. */
+export type LocalAuth = { readonly type: 'psk' | 'eap' } | ({ readonly type: 'signature' } & KeySource)
 
 /** A key, and the certificates that go with it. */
 export interface KeySource {
@@ -135,7 +144,8 @@ export interface KeySource {
   readonly key: Uint8Array | string
 }
 
-export type RemoteAuth = { readonly type: 'psk' } | CertificateTrust | RawKeyTrust
+/** `eap` of a responder: by what EAP itself proves of it, RFC 5998. */
+export type RemoteAuth = { readonly type: 'psk' | 'eap' } | CertificateTrust | RawKeyTrust
 
 /** The peer shows a certificate. */
 export interface CertificateTrust {

@@ -17,6 +17,7 @@ import {
 import { assignAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
 import { ChildExchange } from './create-child.ts'
 import { readWishes, requestCertificates } from './credentials.ts'
+import { EapInitiator, EapResponder } from './eap-auth.ts'
 import type { Exchange } from './exchange.ts'
 import { fit, fromIdentification, isExact, showIdentity, toIdentification } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -25,7 +26,7 @@ import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
-import { disproof, prove } from './proof.ts'
+import { disproof, localAuth, prove, remoteAuth } from './proof.ts'
 import { parseProposals } from './proposal.ts'
 import { announceLifetime, Renewed, readLifetime } from './reauth.ts'
 import { suiteFits } from './selection.ts'
@@ -48,15 +49,18 @@ export class AuthExchange implements Exchange {
     const [child] = wantedChildren(sa)
     this.#intent = child === undefined ? undefined : intend(sa, child)
     const { remoteId } = settings
-    const ppk = offerPpk(sa, () => prove(sa, settings, this.#octets, id).auth.data)
-    const proof = prove(sa, settings, this.#octets, id)
+    // who proves itself by EAP says so by leaving AUTH out
+    const byEap = localAuth(settings).type === 'eap'
+    const ppk = byEap ? [] : offerPpk(sa, () => prove(sa, settings, this.#octets, id).auth.data)
+    const proof = byEap ? undefined : prove(sa, settings, this.#octets, id)
     return [
       { type: 'IDi', ...id },
-      ...proof.certificates,
+      ...(proof?.certificates ?? []),
       ...(sa.host.first(sa) ? [notify(NotifyType.INITIAL_CONTACT)] : []),
       ...requestCertificates([sa.host.credentials(settings)]),
       ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
-      proof.auth,
+      ...(proof === undefined ? [] : [proof.auth]),
+      ...(remoteAuth(settings).type === 'eap' ? [notify(NotifyType.EAP_ONLY_AUTHENTICATION)] : []),
       ...(this.#intent === undefined ? [] : requestConfiguration(settings, sa.renews?.virtual)),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
@@ -68,8 +72,10 @@ export class AuthExchange implements Exchange {
     const settings = sa.settings!
     const { payloads } = message
     const id = payloadOf(payloads, 'IDr')
-    const auth = payloadOf(payloads, 'AUTH')
-    if (id === undefined || auth === undefined) throw authRefusal(sa, findError(payloads)?.notify, now)
+    const byEap = localAuth(settings).type === 'eap'
+    const proves = remoteAuth(settings).type !== 'eap'
+    if (id === undefined || (proves && payloadOf(payloads, 'AUTH') === undefined))
+      throw authRefusal(sa, findError(payloads)?.notify, now)
     const failed = (why: string): never => this.#reject(sa, why, now)
     const identity = fromIdentification(id)
     if (identity === undefined || fit(identity, settings.remoteId) === 0)
@@ -78,8 +84,18 @@ export class AuthExchange implements Exchange {
       )
     const withoutPpk = acceptPpk(sa, payloads)
     if (withoutPpk !== undefined) return failed(withoutPpk)
-    const disproved = disproof(sa, settings, [this.#octets], id, payloads, now)
+    const disproved = proves ? disproof(sa, settings, [this.#octets], id, payloads, now) : undefined
     if (disproved !== undefined) return failed(disproved)
+    if (!byEap) return this.#finish(sa, identity, message, now)
+    const ids = { own: toIdentification(settings.localId), peer: id }
+    const finish = (last: IncomingMessage, at: number) => this.#finish(sa, identity, last, at)
+    const rounds = new EapInitiator(sa, this.#octets, ids, finish, (why, at) => this.#reject(sa, why, at))
+    rounds.receive(sa, message, now)
+  }
+
+  /** Both ends have proved themselves; `message` has the Child SA. */
+  #finish(sa: IkeSa, identity: Identity, message: IncomingMessage, now: number): void {
+    const { payloads } = message
     sa.remoteId = identity
     const { addresses, dns } = readConfiguration(payloadOf(payloads, 'CP'))
     sa.virtual = addresses
@@ -117,6 +133,10 @@ export class AuthExchange implements Exchange {
 /** The responder's IKE_AUTH. @throws PeerError with AUTHENTICATION_FAILED; what exactly was wrong stays in our log */
 export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
   const { payloads } = request
+  if (sa.eap !== undefined) {
+    const round = sa.eap.receive(sa, request)
+    return round.done ? [round.auth, ...accept(sa, round.identity, round.first, now)] : round.answer
+  }
   const octets = sa.initOctets
   const idi = payloadOf(payloads, 'IDi')
   const idr = payloadOf(payloads, 'IDr')
@@ -124,21 +144,39 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
     throw new PeerError('PEER_SYNTAX', 'an IKE_AUTH request without IDi', NotifyType.INVALID_SYNTAX)
   const identity = fromIdentification(idi)
   sa.wishes = readWishes(payloads, sa.wishes)
-  const settings = authenticate(sa, identity, idi, idr, payloads, octets, now)
+  const byEap = payloadOf(payloads, 'AUTH') === undefined
+  const settings = byEap
+    ? askByEap(sa, identity, idr, payloads)
+    : authenticate(sa, identity, idi, idr, payloads, octets, now)
   sa.settings = settings
+  const id = toIdentification(settings.localId)
+  const answer: Payload[] = [{ type: 'IDr', ...id }]
+  if (localAuth(settings).type !== 'eap') {
+    const proof = prove(sa, settings, octets, id)
+    answer.push(...proof.certificates, proof.auth)
+  }
+  if (byEap) {
+    sa.eap = new EapResponder(sa, request, octets, { own: id, peer: idi })
+    return [...answer, sa.eap.start()]
+  }
+  answer.push(...confirmPpk(sa, payloads))
+  settlePpk(sa)
+  return [...answer, ...accept(sa, identity!, request, now)]
+}
+
+/** The peer has proved to be `identity`: what else its request wants is answered. */
+function accept(sa: IkeSa, identity: Identity, request: IncomingMessage, now: number): Payload[] {
+  const { payloads } = request
   sa.remoteId = identity
+  sa.eap = undefined
   choosePlan(sa)
   const mobike = answerMobike(sa, request)
-  const id = toIdentification(settings.localId)
-  const proof = prove(sa, settings, octets, id)
-  const answer: Payload[] = [{ type: 'IDr', ...id }, ...proof.certificates, proof.auth, ...confirmPpk(sa, payloads)]
-  settlePpk(sa)
   sa.initOctets = undefined
   const contact = findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined
   const rejected = sa.host.rejects(sa, contact)
   if (rejected !== undefined) throw new PeerError('PEER_UNIQUE', rejected, NotifyType.AUTHENTICATION_FAILED)
   sa.establish(contact, now)
-  return [...answer, ...firstChild(sa, identity!, payloads, now), ...mobike, ...announceLifetime(sa)]
+  return [...firstChild(sa, identity, payloads, now), ...mobike, ...announceLifetime(sa)]
 }
 
 function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {
@@ -157,6 +195,26 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
   }
   addChild(sa, result.child, true)
   return [...configuration, ...result.payloads]
+}
+
+/** Whom to ask by EAP: the peer whose identity, which is not proved yet, fits. */
+function askByEap(
+  sa: IkeSa,
+  identity: Identity | undefined,
+  idr: Identification | undefined,
+  payloads: readonly Payload[],
+): PeerSettings {
+  const wanted = idr === undefined ? undefined : fromIdentification(idr)
+  const candidates = identity === undefined ? [] : matching(sa, identity, wanted)
+  const only = findNotify(payloads, NotifyType.EAP_ONLY_AUTHENTICATION) !== undefined
+  const settings = candidates.find(c => remoteAuth(c).type === 'eap' && (only || localAuth(c).type !== 'eap'))
+  if (settings === undefined)
+    throw new PeerError(
+      'PEER_AUTH_FAILED',
+      `${showIdentity(identity)} wants EAP${only ? '' : ', with a proof of this host first'}; no peer is configured so for it`,
+      NotifyType.AUTHENTICATION_FAILED,
+    )
+  return suited(sa, settings)
 }
 
 /** Finds the peer whose identity fits and that has proved it. */
@@ -185,6 +243,11 @@ function authenticate(
     return why === undefined
   })
   if (settings === undefined) return failed(`${showIdentity(identity)}: ${reasons.join('; ')}`)
+  return suited(sa, settings)
+}
+
+/** @throws PeerError when the suite of IKE_SA_INIT was for other peers */
+function suited(sa: IkeSa, settings: PeerSettings): PeerSettings {
   if (!suiteFits(sa.channel!.suite, parseProposals(settings.proposals, 'ike')))
     throw new PeerError(
       'PEER_NO_PROPOSAL',

@@ -1,4 +1,5 @@
 import type { Signer, Trust } from '../contracts/credentials.ts'
+import type { EapMethod } from '../contracts/eap.ts'
 import type { PeerSettings } from '../contracts/settings.ts'
 import { CertEncoding, NotifyType, type Payload } from '../wire/index.ts'
 import { findNotify, notify } from './notify.ts'
@@ -10,6 +11,7 @@ import { hashNotifyData, readHashes } from './signature.ts'
 export interface PeerCredentials {
   readonly signer?: Signer
   readonly trust?: Trust
+  readonly eap?: EapMethod
 }
 
 /** What a peer has said of what it accepts. */

@@ -22,6 +22,7 @@ import { Budget } from './budget.ts'
 import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
 import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
+import type { EapResponder } from './eap-auth.ts'
 import type { Behaviour, Exchange } from './exchange.ts'
 import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
 import { Transcript } from './intermediate.ts'
@@ -77,6 +78,8 @@ export class IkeSa implements IkeSaView {
   /** What the peer accepts of us, and what it has proved itself by, in words. */
   wishes: PeerWishes = NO_WISHES
   provedBy: string | undefined
+  /** Responder: EAP is under way in IKE_AUTH. */
+  eap: EapResponder | undefined
   channel: Channel | undefined
   tasks: readonly IkeTask[]
   readonly children = new Map<string, ChildSa>()

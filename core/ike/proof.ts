@@ -20,7 +20,7 @@ import { chooseSignature, readSignature, writeSignature } from './signature.ts'
 /** AUTH: how an end proves who it is, and how the peer's proof is checked, RFC 7296 §2.15, RFC 7427. */
 
 export const localAuth = ({ auth }: PeerSettings): LocalAuth => auth?.local ?? { type: 'psk' }
-const remoteAuth = ({ auth }: PeerSettings): RemoteAuth => auth?.remote ?? { type: 'psk' }
+export const remoteAuth = ({ auth }: PeerSettings): RemoteAuth => auth?.remote ?? { type: 'psk' }
 
 const body = (id: Identification): Uint8Array => {
   const w = new Writer(64)
@@ -91,6 +91,7 @@ export function disproof(
     const fits = octets.some(o => equalBytes(auth.data, mac(sa, settings, octetsOf(sa, 'peer', o, id))))
     return fits ? undefined : `the peer's AUTH does not verify: the pre-shared keys differ (${at}.psk)`
   }
+  if (remote.type === 'eap') return `the peer ${methodWords(auth.method)}, not with EAP (${at}.auth)`
   if (auth.method === AuthMethod.SHARED_KEY_MIC)
     return `the peer authenticates with a pre-shared key, not with a ${remote.type === 'raw' ? 'public key' : 'certificate'} (${at}.auth)`
   const judgement = sa.host.credentials(settings).trust!.judge(presentedBy(payloads), identity, sa.host.wall(now))
@@ -104,6 +105,19 @@ export function disproof(
   sa.provedBy = `${scheme}, ${key.description}`
   return undefined
 }
+
+/** AUTH by the key that EAP has made, RFC 7296 §2.16. */
+export const eapAuth = (
+  sa: IkeSa,
+  side: 'own' | 'peer',
+  octets: InitOctets,
+  id: Identification,
+  msk: Uint8Array,
+): PayloadOf<'AUTH'> => ({
+  type: 'AUTH',
+  method: AuthMethod.SHARED_KEY_MIC,
+  data: pskAuth(sa.crypto, sa.channel!.suite.prf, msk, octetsOf(sa, side, octets, id)),
+})
 
 const methodWords = (method: number): string =>
   method === AuthMethod.SHARED_KEY_MIC

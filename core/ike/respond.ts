@@ -18,6 +18,7 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
     if (request.exchange === ExchangeType.IKE_INTERMEDIATE && !sa.initiator) return respondIntermediate(sa, request)
     if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator && sa.additional.length === 0)
       return respondAuth(sa, request, now)
+    if (request.exchange === ExchangeType.INFORMATIONAL && sa.eap !== undefined) return sa.eap.abandoned(sa)
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request, now)
