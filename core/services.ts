@@ -113,17 +113,20 @@ export class Services {
    * @returns 'taken', or the flow it goes on as, its packet unwrapped
    */
   claim(packet: Packet, flow: Flow, now: number): 'taken' | Flow {
-    let at = flow
+    const outer = this.#offer(packet, flow, now)
+    // what a relay has brought is offered to all of them, whoever comes before the relay included
+    return outer === 'taken' || outer === flow ? outer : this.#offer(packet, outer, now)
+  }
+
+  #offer(packet: Packet, flow: Flow, now: number): 'taken' | Flow {
     for (const service of this.#claiming) {
-      const claimed = service.claims!(packet, at)
+      const claimed = service.claims!(packet, flow)
       if (claimed === undefined) continue
-      if (claimed === 'mine') {
-        this.answer(service, { type: 'datagram', bytes: octets(packet), flow: at }, now)
-        return 'taken'
-      }
-      at = claimed
+      if (claimed !== 'mine') return claimed
+      this.answer(service, { type: 'datagram', bytes: octets(packet), flow }, now)
+      return 'taken'
     }
-    return at
+    return flow
   }
 
   reroute(packet: Packet, flow: Flow): Flow | 'taken' {

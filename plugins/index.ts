@@ -8,6 +8,7 @@ import { nodeCrypto } from './node-crypto/index.ts'
 import { type StunOptions, stun } from './stun/index.ts'
 import { type TcpEncapOptions, tcpEncap } from './tcp-encap/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
+import { turn } from './turn/index.ts'
 import { type UdpOptions, udp } from './udp/index.ts'
 import { udpEncap } from './udp-encap/index.ts'
 import { x509 } from './x509/index.ts'
@@ -43,4 +44,4 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   stun(options.stun),
 ]
 
-export { beet, eapMschapv2, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, udp, udpEncap, x509 }
+export { beet, eapMschapv2, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, turn, udp, udpEncap, x509 }

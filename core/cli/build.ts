@@ -28,6 +28,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
   stun: async () => (await import('../../plugins/stun/index.ts')).stun,
   'tcp-encap': async () => (await import('../../plugins/tcp-encap/index.ts')).tcpEncap,
+  turn: async () => (await import('../../plugins/turn/index.ts')).turn,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
