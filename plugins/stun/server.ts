@@ -103,7 +103,7 @@ export class StunServer implements Machine<ServerIn, ServerOut> {
         : [
             { type: 'XOR-MAPPED-ADDRESS', value: from } as const,
             { type: 'RESPONSE-ORIGIN', value: origin } as const,
-            ...(other === undefined ? [] : [{ type: 'OTHER-ADDRESS', value: other } as const]),
+            ...discovery(from, other),
           ]),
       ...(padding === undefined ? [] : [{ type: 'PADDING', value: new Uint8Array(padding.length) } as const]),
     ])
@@ -138,6 +138,15 @@ export class StunServer implements Machine<ServerIn, ServerOut> {
 }
 
 const CHANGE_REQUEST = 0x0003
+
+/** The plain address too, as RFC 5780's clients want: NATs that rewrite addresses in payloads change this one only. */
+const discovery = (from: Endpoint, other: Endpoint | undefined): readonly StunAttribute[] =>
+  other === undefined
+    ? []
+    : [
+        { type: 'MAPPED-ADDRESS', value: from },
+        { type: 'OTHER-ADDRESS', value: other },
+      ]
 
 /** RFC 3489 has no cookie where its successors have one. */
 const classic = (request: ParsedStun): boolean => request.transaction.length === 16

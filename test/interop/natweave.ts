@@ -8,7 +8,7 @@ import { type Background, run, until } from './process.ts'
 const CLI = new URL('../../core/cli/main.ts', import.meta.url).pathname
 
 /** How the command is run: the sources through tsx, or what NATWEAVE_CLI names, e.g. the built dist/core/cli/main.js. */
-const COMMAND =
+export const COMMAND =
   process.env.NATWEAVE_CLI === undefined
     ? [process.execPath, '--import', import.meta.resolve('tsx'), CLI]
     : [process.execPath, process.env.NATWEAVE_CLI]

@@ -15,6 +15,9 @@ const TOOLS: Readonly<Record<string, string>> = {
   tshark: 'tshark',
   ping: 'iputils-ping',
   swanctl: 'strongswan-swanctl',
+  turnserver: 'coturn',
+  stun: 'stun-client',
+  ss: 'iproute2',
 }
 
 const FILES: Readonly<Record<string, string>> = {

@@ -10,6 +10,7 @@ import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
 import { cases as quantum } from './cases/quantum.ts'
+import { cases as stun } from './cases/stun.ts'
 import { cases as tcp } from './cases/tcp.ts'
 import { cases as traffic } from './cases/traffic.ts'
 import { defaultPrefix, Lab } from './lab.ts'
@@ -42,6 +43,7 @@ const all: readonly Case[] = [
   ...auth,
   ...tcp,
   ...control,
+  ...stun,
   ...plugins,
 ]
 

@@ -57,6 +57,7 @@ describe('RFC 5780', () => {
     expect(response.local).toEqual(from)
     expect(stunValue(response, 'RESPONSE-ORIGIN')).toEqual(from)
     expect(stunValue(response, 'OTHER-ADDRESS')).toEqual(OTHER)
+    expect(stunValue(response, 'MAPPED-ADDRESS')).toEqual(CLIENT)
   })
 
   test('without a second address CHANGE-REQUEST is an attribute that is not understood', () => {
@@ -98,7 +99,7 @@ describe('hostile requests', () => {
     expect(stunValue(response, 'UNKNOWN-ATTRIBUTES')).toEqual([2])
   })
 
-  test('no answer is more than 44 octets longer than its request', () => {
+  test('no answer is more than 56 octets longer than its request', () => {
     const many = Array.from({ length: 90 }, (_, i) => ({ type: 'unknown', number: 0x7000 + i, value: ID }) as const)
     for (const attributes of [
       [],
@@ -107,7 +108,7 @@ describe('hostile requests', () => {
       [{ type: 'CHANGE-REQUEST', value: { changeIp: true, changePort: true } }] as const,
     ]) {
       const request = ask(attributes)
-      expect(answer(step(full(), request)).size).toBeLessThanOrEqual(request.length + 44)
+      expect(answer(step(full(), request)).size).toBeLessThanOrEqual(request.length + 56)
     }
   })
 
