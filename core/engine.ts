@@ -1,7 +1,7 @@
 import { Children } from './children.ts'
 import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
 import type { Fact, Facts } from './contracts/facts.ts'
-import type { PlanReport } from './contracts/natweave.ts'
+import type { CheckReport, PlanReport } from './contracts/natweave.ts'
 import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
 import type { ServiceFactory } from './contracts/service.ts'
@@ -154,6 +154,10 @@ export class Engine {
 
   report(peer: PeerSettings, child: ChildSettings, facts: Facts, now: number): PlanReport {
     return this.#host.report(peer, child, facts, now)
+  }
+
+  check(): CheckReport {
+    return this.#host.check()
   }
 
   // ------------------------------------------------------------------ what the runtime tells

@@ -4,7 +4,7 @@ import type { Fact, Facts, FactValue } from './contracts/facts.ts'
 import type { IkeTask, IncomingMessage } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
-import type { JudgedPlan, PlanReport } from './contracts/natweave.ts'
+import type { CheckReport, Finding, JudgedPlan, PlanReport } from './contracts/natweave.ts'
 import { type Address, showEndpoint } from './contracts/net.ts'
 import type {
   ChildSettings,
@@ -24,9 +24,11 @@ import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
 import { crossed } from './ike/reauth.ts'
 import { ahObstacle } from './policy/ah.ts'
+import { checkPolicy, reachOf } from './policy/check.ts'
 import { choose, type Wanted } from './policy/choose.ts'
 import { derive } from './policy/derived.ts'
 import { networkOf, overlaps } from './policy/network.ts'
+import { checkOverlaps } from './policy/overlap.ts'
 import { problemsShown } from './policy/problems.ts'
 import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
@@ -167,6 +169,30 @@ export class Host implements IkeHost {
   ): readonly JudgedPlan[] {
     const wanted = this.#wanted(peer, child, facts, fixed)
     return choose(this.#known(peer, child, facts), this.#settings.policy.rules, this.#strategies, wanted)
+  }
+
+  /** What can be proved of the configuration without a network. */
+  check(): CheckReport {
+    const settings = this.#settings
+    const finds = this.#detectors.flatMap(d => d.finds)
+    const reach = Object.values(settings.peers).map(peer => reachOf(peer, { settings, strategies: this.#strategies }))
+    const stranded = reach
+      .filter(({ verdict }) => verdict === 'never')
+      .map(
+        ({ peer, without }): Finding => ({
+          severity: 'error',
+          at: `peers.${peer}`,
+          problem: `there is never a plan for it: ${without.join('; ')}`,
+        }),
+      )
+    return {
+      findings: [
+        ...checkPolicy({ settings, strategies: this.#strategies, finds }),
+        ...checkOverlaps(settings),
+        ...stranded,
+      ],
+      reach,
+    }
   }
 
   /** What policy says of a child and why, with everything it rests on. */

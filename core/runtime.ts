@@ -3,7 +3,7 @@ import type { PlaneOutlet } from './contracts/data-plane.ts'
 import type { DeviceState, PacketDevice } from './contracts/device.ts'
 import type { Log } from './contracts/log.ts'
 import type { Clock } from './contracts/machine.ts'
-import type { Natweave, NatweaveEvent, PeerStatus, PlanReport, Status } from './contracts/natweave.ts'
+import type { CheckReport, Natweave, NatweaveEvent, PeerStatus, PlanReport, Status } from './contracts/natweave.ts'
 import type { Address, Endpoint, Flow } from './contracts/net.ts'
 import type { Packet } from './contracts/packet.ts'
 import type { SaStore } from './contracts/sa-store.ts'
@@ -253,6 +253,10 @@ export class Runtime implements Natweave {
 
   plan(name: string): readonly PlanReport[] {
     return planReports(this.#parts.engine, name, this.#now())
+  }
+
+  check(): CheckReport {
+    return this.#parts.engine.check()
   }
 
   on(listener: (event: NatweaveEvent) => void): () => void {

@@ -1,4 +1,12 @@
-import type { ChildStatus, NatweaveEvent, PeerStatus, PlanReport, Status } from '../contracts/natweave.ts'
+import type {
+  ChildStatus,
+  Finding,
+  NatweaveEvent,
+  PeerStatus,
+  PlanReport,
+  Reach,
+  Status,
+} from '../contracts/natweave.ts'
 import type { Cost, Plan } from '../contracts/strategy.ts'
 import { type Output, table } from './output.ts'
 
@@ -109,6 +117,28 @@ const renderCost = ({ octets: grows, roundTrips, trusts }: Cost): string =>
     `${roundTrips} round trip${roundTrips === 1 ? '' : 's'} first`,
     trusts.length === 0 ? 'trusts the peer only' : `trusts ${trusts.join(' and ')}`,
   ].join(', ')
+
+export const renderFindings = (findings: readonly Finding[], { colours: c }: Output): string[] =>
+  findings.map(
+    ({ severity, at, problem }) => `${severity === 'error' ? c.red('error') : c.yellow('warning')} ${at}: ${problem}`,
+  )
+
+const REACH = {
+  always: ['green', 'always reachable'],
+  sometimes: ['yellow', 'not always reachable'],
+  never: ['red', 'never reachable'],
+} as const
+
+export function renderReach({ verdict, assuming, without }: Reach, { colours: c }: Output): string[] {
+  const [colour, words] = REACH[verdict]
+  return [
+    `    ${c[colour](words)}${verdict === 'never' || assuming.length === 0 ? '' : c.dim(', as long as')}`,
+    ...(verdict === 'never'
+      ? []
+      : ['the peer is configured to match', ...assuming].map(need => c.dim(`      ${need}`))),
+    ...without.map(text => `      no plan for ${text}`),
+  ]
+}
 
 /** One line for an event, undefined for those that are for programs only. */
 export function renderEvent(event: NatweaveEvent, c: Output['colours']): string | undefined {

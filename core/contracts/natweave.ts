@@ -44,6 +44,31 @@ export interface PlanReport {
   readonly remedies: readonly Remedy[]
 }
 
+/** Something in a configuration that cannot work, or hardly as meant. */
+export interface Finding {
+  /** `error`: somebody is left without a connection, or addresses are given out twice. */
+  readonly severity: 'error' | 'warning'
+  /** Config path: `policy.rules[2].when.mobile`. */
+  readonly at: string
+  readonly problem: string
+}
+
+/** Whether policy has a plan for a peer whatever the network turns out to be. */
+export interface Reach {
+  readonly peer: string
+  /** `always`: in every case there is one. `sometimes`: not in all, or that cannot be told. */
+  readonly verdict: 'always' | 'sometimes' | 'never'
+  /** What the plans need of the network and the peer, in words. */
+  readonly assuming: readonly string[]
+  /** Cases without a plan, the simplest of each child, and why. */
+  readonly without: readonly string[]
+}
+
+export interface CheckReport {
+  readonly findings: readonly Finding[]
+  readonly reach: readonly Reach[]
+}
+
 export interface ChildStatus {
   readonly id: string
   readonly name: string
@@ -172,6 +197,8 @@ export interface Natweave {
   rekey(peer: string, child?: string): Promise<void>
   status(): Status
   plan(peer: string): readonly PlanReport[]
+  /** What can be proved of the configuration with the plugins that are loaded, without a network. */
+  check(): CheckReport
   /** @returns stops listening */
   on(listener: (event: NatweaveEvent) => void): () => void
 }

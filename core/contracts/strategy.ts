@@ -48,6 +48,10 @@ interface StrategyBase {
   /** Kebab-case, unique within the slot; the word used in policies. */
   readonly name: string
   readonly solves: readonly Problem[]
+  /** Facts that its tasks or services find out, for `natweave check`. */
+  readonly finds?: readonly string[]
+  /** What it needs of the network or the peer to work, in words, for `natweave check`: "UDP gets through". */
+  readonly needs?: string
   /** Pure: can this strategy serve in `plan` under these facts, and at what cost. Unknown facts are not bad news. */
   assess(facts: Facts, plan: Plan): Assessment
   /** What it adds to and reads from IKE messages; fresh objects, called once per IKE SA. */

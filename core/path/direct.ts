@@ -12,6 +12,7 @@ export const direct: PathStrategy = {
   slot: 'path',
   name: 'direct',
   solves: [] as readonly Problem[],
+  needs: 'UDP to ports 500 and 4500 of the peer gets through',
   assess: (facts: Facts): Assessment =>
     knownFact(facts, 'remoteKnown') === false
       ? { usable: false, why: 'the address of the peer is not known; set its remote, or wait until it connects' }

@@ -10,6 +10,7 @@ export const none: EncapStrategy = {
   slot: 'encap',
   name: 'none',
   solves: [] as readonly Problem[],
+  needs: 'IP protocol 50 gets through where no NAT is seen',
   overhead: 0,
   assess: (facts: Facts): Assessment => {
     const obstacle = obstacles.find(([fact, value]) => knownFact(facts, fact) === value)

@@ -5,7 +5,7 @@ import { matchesWildcard } from '../wildcard.ts'
 /** What a rule wants of one fact, and whether it has it. */
 
 /** A bare value stands for "is this one". */
-const conditionOf = (wanted: FactValue | ConditionSettings): ConditionSettings =>
+export const conditionOf = (wanted: FactValue | ConditionSettings): ConditionSettings =>
   typeof wanted === 'object' ? wanted : { in: [wanted] }
 
 /** Comparisons of numbers hold for numbers only. */

@@ -89,6 +89,10 @@ const named = (list: readonly string[], slot: Slot, strategies: readonly Strateg
 
 const free = ({ use }: RuleSettings, slot: Slot): boolean => use.includes(AUTO) || use.includes(`${slot}:${AUTO}`)
 
+/** Whether a rule, when it matches, decides a slot, so that later ones say nothing about it. */
+export const decides = (rule: RuleSettings, slot: Slot, strategies: readonly Strategy[]): boolean =>
+  free(rule, slot) || named(rule.use, slot, strategies).length > 0
+
 export function matchRule({ when }: RuleSettings, facts: Facts): Match {
   const unknown: string[] = []
   const met: string[] = []

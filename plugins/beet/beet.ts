@@ -24,6 +24,8 @@ export class Beet implements ModeStrategy {
   readonly notify: number
   readonly fallback = 'tunnel'
   readonly strict = true
+  readonly finds = ['peerBeet']
+  readonly needs = 'the peer knows BEET mode'
   readonly solves: readonly Problem[] = ['checksums', 'address-identities', 'overlapping-spd']
   readonly #numbers: readonly UseBeetMode[]
 

@@ -18,6 +18,7 @@ export class UdpEncap implements EncapStrategy {
   readonly slot = 'encap'
   readonly name = 'udp-encap'
   readonly solves: readonly Problem[] = ['fixed-ike-ports', 'non-udp-tcp', 'mapping-timeouts']
+  readonly needs = 'the peer does NAT traversal (RFC 7296 §2.23)'
   readonly overhead = UDP_HEADER
 
   assess(facts: Facts): Assessment {

@@ -1,4 +1,11 @@
-import type { Natweave, NatweaveEvent, PeerStatus, PlanReport, Status } from '../../../core/contracts/natweave.ts'
+import type {
+  CheckReport,
+  Natweave,
+  NatweaveEvent,
+  PeerStatus,
+  PlanReport,
+  Status,
+} from '../../../core/contracts/natweave.ts'
 import { PeerError, UsageError } from '../../../core/errors.ts'
 
 export const idle: PeerStatus = {
@@ -140,6 +147,10 @@ export class FakeNatweave implements Natweave {
 
   plan(): readonly PlanReport[] {
     return reports
+  }
+
+  check(): CheckReport {
+    return { findings: [], reach: [] }
   }
 
   on(listener: (event: NatweaveEvent) => void): () => void {
