@@ -33,7 +33,7 @@ const rows: Row[] = [
   { name: 'no NAT', given: { localBehindNat: false, remoteBehindNat: false }, want: 'direct+none+beet' },
   { name: 'no protocol 50 here', given: { plainEspPossible: false }, want: 'direct+udp-encap+beet' },
   { name: 'protocol 50 dropped on the way', given: { espBlocked: true }, want: 'direct+udp-encap+beet' },
-  { name: 'UDP dropped on the way', given: { udpBlocked: true }, want: 'direct+none+beet' },
+  { name: 'UDP dropped on the way, which IKE needs', given: { udpBlocked: true }, want: 'none usable' },
   { name: 'NAT and no UDP', given: { localBehindNat: true, udpBlocked: true }, want: 'none usable' },
   {
     name: 'NAT, and a peer that does not know it',
