@@ -250,6 +250,42 @@ const pki = buildRouteMap({
   docs: { brief: 'A small CA: certificates for nodes in one folder' },
 })
 
+const importConfig = buildCommand({
+  loader: async () => import('./commands/import.ts'),
+  parameters: {
+    flags: {
+      output: {
+        kind: 'parsed',
+        parse: path,
+        brief: 'Where to write it, - for standard output',
+        default: 'natweave.config.yaml',
+        placeholder: 'file',
+      },
+      secrets: {
+        kind: 'parsed',
+        parse: path,
+        brief: 'Secrets from this file; else from swanctl.conf itself, or ipsec.secrets beside ipsec.conf',
+        optional: true,
+        placeholder: 'file',
+      },
+      force: { kind: 'boolean', brief: 'Overwrite', default: false, withNegated: false },
+      json,
+    },
+    positional: {
+      kind: 'tuple',
+      parameters: [{ brief: 'swanctl.conf or ipsec.conf', parse: path, placeholder: 'file' }],
+    },
+  },
+  docs: {
+    brief: 'Translate a strongSwan configuration, and say what could not be carried over',
+    customUsage: [
+      { input: '/etc/swanctl/swanctl.conf', brief: 'write natweave.config.yaml' },
+      { input: '/etc/ipsec.conf --output -', brief: 'only show it' },
+      { input: 'swanctl.conf --json', brief: 'every setting that was left behind, with file and line' },
+    ],
+  },
+})
+
 const demo = buildCommand({
   loader: async () => import('./commands/demo.ts'),
   parameters: {
@@ -291,7 +327,22 @@ const matrix = buildRouteMap({
 })
 
 const root = buildRouteMap({
-  routes: { up, connect, disconnect, rekey, status, down, plan, detect, check, init, pki, demo, matrix },
+  routes: {
+    up,
+    connect,
+    disconnect,
+    rekey,
+    status,
+    down,
+    plan,
+    detect,
+    check,
+    init,
+    import: importConfig,
+    pki,
+    demo,
+    matrix,
+  },
   docs: {
     brief: 'IPsec through NATs: IKEv2, ESP, UDP encapsulation',
     fullDescription: [

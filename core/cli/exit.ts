@@ -11,6 +11,7 @@ export const Exit = {
   AUTH: 6,
   PROPOSAL: 7,
   NOT_RUNNING: 8,
+  INCOMPLETE: 9,
   INTERRUPTED: 130,
 } as const
 
@@ -25,6 +26,7 @@ export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] =
   [Exit.AUTH, 'authentication failed: pre-shared key or identity'],
   [Exit.PROPOSAL, 'nothing in common: algorithms, traffic selectors, addresses or plan'],
   [Exit.NOT_RUNNING, 'no natweave is running (natweave up)'],
+  [Exit.INCOMPLETE, 'done, but something could not be carried over (natweave import)'],
   [Exit.INTERRUPTED, 'interrupted'],
 ]
 

@@ -42,9 +42,21 @@ const file = (name: string, content: string, mode = 0o600): string => {
 test('--help lists commands, first steps and exit codes; --version the version', async () => {
   const [help, version] = await Promise.all([natweave('--help'), natweave('--version')])
   expect(help.code).toBe(0)
-  for (const word of ['connect', 'disconnect', 'status', 'down', 'plan', 'demo', 'init', 'check', 'rekey', 'detect'])
+  for (const word of [
+    'connect',
+    'disconnect',
+    'status',
+    'down',
+    'plan',
+    'demo',
+    'init',
+    'import',
+    'check',
+    'rekey',
+    'detect',
+  ])
     expect(help.out).toContain(`natweave ${word}`)
-  for (const code of [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]) expect(help.out).toMatch(new RegExp(`^ +${code} {2}\\w`, 'm'))
+  for (const code of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130]) expect(help.out).toMatch(new RegExp(`^ +${code} {2}\\w`, 'm'))
   expect(version.out).toMatch(/^\d+\.\d+\.\d+\n$/)
 })
 
@@ -107,6 +119,47 @@ test('init writes a configuration that check accepts, and overwrites only when t
   expect(readFileSync(path, 'utf8')).toBe('mine')
   expect(await natweave('init', '--force', '--json', 'new.yaml')).toMatchObject({ code: 0 })
   expect(readFileSync(path, 'utf8')).toContain('peers:')
+})
+
+test('import writes what check accepts, says what it left behind, and tells so by its exit code', async () => {
+  const from = file(
+    'swanctl.conf',
+    `connections {
+  moon {
+    remote_addrs = 192.0.2.1
+    if_id_in = 42
+    local { auth = psk
+      id = alice@lab.test }
+    remote { auth = psk
+      id = moon@lab.test }
+    children { lan { remote_ts = 10.3.0.0/24 } }
+  }
+}
+secrets { ike { secret = hush } }
+`,
+  )
+  const path = join(folder, 'imported.yaml')
+  const left = `${from}:4: connections.moon.if_id_in = 42: not carried over: there are no XFRM interfaces`
+  const imported = await natweave('import', from, '--output', path)
+  expect(imported).toMatchObject({ code: 9, err: expect.stringContaining(left) })
+  expect((statSync(path).mode & 0o777).toString(8)).toBe('600')
+  expect(await natweave('check', '--config', path)).toMatchObject({ code: 0, out: expect.stringContaining('moon') })
+  expect(await natweave('import', from, '--output', path)).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/--force/),
+  })
+  const json = await natweave('import', from, '--output', '-', '--json')
+  expect(JSON.parse(json.out)).toMatchObject({
+    peers: ['moon'],
+    notes: [{ file: from, line: 4, setting: 'connections.moon.if_id_in', value: '42', kind: 'dropped' }],
+    problems: [],
+    yaml: expect.stringContaining('remote: 192.0.2.1'),
+  })
+  writeFileSync(from, readFileSync(from, 'utf8').replace('if_id_in = 42', ''))
+  const shown = await natweave('import', from, '--output', '-')
+  expect(shown).toMatchObject({ code: 0, err: '', out: expect.stringContaining('psk: hush') })
+  writeFileSync(from, 'connections {')
+  expect(await natweave('import', from)).toMatchObject({ code: 3, err: expect.stringContaining('has no end') })
 })
 
 /** Two instances on loopback, at addresses that no other run of this test uses. */
