@@ -232,7 +232,8 @@ export class Engine {
       case 'ike':
         return this.#ike(packet.bytes.subarray(packet.start + NON_ESP_MARKER, packet.end), flow, now)
       case 'esp':
-        if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
+        if (![this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now)))
+          this.#rim.drop('unknown-spi')
         return
       case 'short':
         return this.#rim.drop('short')
@@ -243,6 +244,12 @@ export class Engine {
   planeEvent(event: PlaneEvent, now: number): void {
     this.#now = now
     this.#planeEvent(event)
+  }
+
+  /** What a plane with a thread of its own wants sent by another way than its own sockets. */
+  transmit(packet: Packet, flow: Flow, now: number): void {
+    this.#now = now
+    this.#rim.transmit(packet, flow)
   }
 
   /** An inner packet from the device. */

@@ -111,7 +111,7 @@ export class Runtime implements Natweave {
   /** For planes with a thread of their own. */
   #outlet(): PlaneOutlet {
     return {
-      transmit: (packet, flow) => this.transmit(packet, flow),
+      transmit: (packet, flow) => this.#parts.engine.transmit(packet, flow, this.#now()),
       deliver: packet => this.deliver(packet),
       event: event => {
         if (this.#state !== 'running' && this.#state !== 'stopping') return

@@ -2,9 +2,11 @@ import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
 import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { ikeMe } from './ike-me/index.ts'
+import { linuxFast } from './linux-fast/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
+import { openssl } from './openssl/index.ts'
 import { type StunOptions, stun } from './stun/index.ts'
 import { type TcpEncapOptions, tcpEncap } from './tcp-encap/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
@@ -24,14 +26,17 @@ export interface DefaultsOptions {
 }
 
 /**
- * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, system sockets, a TUN device,
- * state in memory, UDP and TCP encapsulation, BEET mode, certificates, mediation, STUN.
+ * The usual set, in the order that counts: OpenSSL's cryptography before the portable one, the fast data plane, system
+ * sockets, a TUN device, state in memory, UDP and TCP encapsulation, BEET mode, certificates, mediation, STUN.
  *
  * @example createNatweave({ plugins: [...defaults(), myPlugin()], settings })
  */
 export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
+  openssl(),
   nodeCrypto(),
   noble(),
+  // it moves packets between both
+  ...(options.tun === false ? [] : [linuxFast()]),
   udp(options.udp),
   ...(options.tun === false ? [] : [tun(options.tun)]),
   memory(),
@@ -44,4 +49,20 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   stun(options.stun),
 ]
 
-export { beet, eapMschapv2, ikeMe, memory, noble, nodeCrypto, stun, tcpEncap, tun, turn, udp, udpEncap, x509 }
+export {
+  beet,
+  eapMschapv2,
+  ikeMe,
+  linuxFast,
+  memory,
+  noble,
+  nodeCrypto,
+  openssl,
+  stun,
+  tcpEncap,
+  tun,
+  turn,
+  udp,
+  udpEncap,
+  x509,
+}

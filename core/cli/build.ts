@@ -34,8 +34,10 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
 
 /** The same set as `defaults()` of natweave/plugins, by name, so that only what is used is loaded. */
 export const USUAL = [
+  'openssl',
   'node-crypto',
   'noble',
+  'linux-fast',
   'udp',
   'tun',
   'memory',
@@ -50,7 +52,7 @@ export const USUAL = [
 
 /** @throws ConfigError naming the plugin and its place */
 export async function build(config: Loaded, log: Log): Promise<Natweave> {
-  const usual = USUAL.filter(use => use !== 'tun' || config.device !== false)
+  const usual = USUAL.filter(use => config.device !== false || !['tun', 'linux-fast'].includes(use))
   const references = config.plugins ?? usual.map((use, i) => ({ use, options: {}, at: `plugins[${i}]` }))
   const plugins: Plugin[] = []
   for (const reference of references) {

@@ -105,3 +105,6 @@ export interface CryptoProvider {
    */
   encapsulate?(group: number, peerValue: Uint8Array, rng: Rng): KeyExchangeAnswer
 }
+
+/** What packets need of a provider. */
+export type PacketCrypto = Pick<CryptoProvider, 'supports' | 'aead' | 'cipher' | 'mac'>

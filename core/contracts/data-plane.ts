@@ -125,6 +125,11 @@ export interface DataPlane {
   /** An inner packet that waited for its SA; it is left as it was. */
   outbound(packet: Packet, now: number): void
   /**
+   * For planes that take datagrams from sockets themselves: one that came to the engine another way, by a relay.
+   * @returns false when it is of no SA here
+   */
+  inbound?(packet: Packet, flow: Flow, now: number): boolean
+  /**
    * For planes that take packets from the device themselves: traffic that fits these selectors best, better than or before
    * those of any SA here, is for another plane's SA. It goes to the device's sink, as does all that fits nothing.
    */

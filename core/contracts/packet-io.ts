@@ -30,6 +30,8 @@ export interface TunQueue {
  */
 export interface PacketIo {
   readonly name: string
+  /** False: it could not start, and the plugins must do without. Known once the data planes are open. */
+  readonly available: boolean
   /**
    * @param local - port 0 for any
    * @param bufferSize - octets asked of the kernel for each direction

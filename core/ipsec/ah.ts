@@ -1,4 +1,4 @@
-import type { CryptoProvider, Mac } from '../contracts/crypto.ts'
+import type { Mac, PacketCrypto } from '../contracts/crypto.ts'
 import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Flow } from '../contracts/net.ts'
@@ -27,7 +27,7 @@ class Integrity {
   #local: Uint8Array = this.high
   #remote: Uint8Array = this.high
 
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys) {
+  constructor(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys) {
     const refusal = refusesSuite(crypto, suite, keys)
     if (refusal !== undefined) throw new UsageError('USAGE_UNSUPPORTED_TRANSFORM', refusal)
     this.mac = crypto.mac(suite.integ!, keys.integ)
@@ -89,7 +89,7 @@ export class AhSealer {
    * @param first - number of the first packet; anything but 1 is for known answers
    * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM
    */
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys, align: 4 | 8 = 4, first = 1) {
+  constructor(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys, align: 4 | 8 = 4, first = 1) {
     this.#integrity = new Integrity(crypto, suite, keys)
     this.#spi = keys.spi
     this.#align = align
@@ -164,7 +164,7 @@ export class AhOpener {
   readonly #received: Uint8Array
 
   /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM */
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys) {
+  constructor(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys) {
     this.#integrity = new Integrity(crypto, suite, keys)
     this.#icv = new Uint8Array(this.#integrity.icv)
     this.#received = new Uint8Array(this.#integrity.icv)

@@ -1,4 +1,4 @@
-import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { PacketCrypto } from '../contracts/crypto.ts'
 import type { ChildCounters, ChildSaSpec } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
@@ -37,7 +37,7 @@ export class InstalledSa {
    * @param memory - see `SaMemory`
    * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM, USAGE_ADDRESS
    */
-  constructor(spec: ChildSaSpec, crypto: CryptoProvider, rng: Rng, now: number, memory?: ArrayBufferLike) {
+  constructor(spec: ChildSaSpec, crypto: PacketCrypto, rng: Rng, now: number, memory?: ArrayBufferLike) {
     this.#memory = new SaMemory(spec.replayWindow, memory)
     this.#numbers = this.#memory.numbers
     this.spec = spec

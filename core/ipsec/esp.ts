@@ -1,4 +1,4 @@
-import type { Aead, Cipher, CryptoProvider, Mac } from '../contracts/crypto.ts'
+import type { Aead, Cipher, Mac, PacketCrypto } from '../contracts/crypto.ts'
 import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
@@ -32,7 +32,7 @@ class Protection {
   readonly high = new Uint8Array(4)
   readonly #ivInAad: boolean
 
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys) {
+  constructor(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys) {
     const refusal = refusesSuite(crypto, suite, keys)
     if (refusal !== undefined) throw new UsageError('USAGE_UNSUPPORTED_TRANSFORM', refusal)
     this.transform = espTransform(suite.encr)!
@@ -94,7 +94,7 @@ export class EspSealer {
    * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM
    */
   constructor(
-    crypto: CryptoProvider,
+    crypto: PacketCrypto,
     suite: EspSuite,
     keys: EspKeys,
     rng: Rng,
@@ -194,7 +194,7 @@ export class EspOpener {
   readonly #icv: Uint8Array
 
   /** @throws UsageError USAGE_UNSUPPORTED_TRANSFORM */
-  constructor(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys) {
+  constructor(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys) {
     this.#protection = new Protection(crypto, suite, keys)
     this.#icv = new Uint8Array(this.#protection.icv)
   }

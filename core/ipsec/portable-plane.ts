@@ -1,4 +1,4 @@
-import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { PacketCrypto } from '../contracts/crypto.ts'
 import type { ChildCounters, ChildSaSpec, DataPlane, PlaneOutlet } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
@@ -66,7 +66,7 @@ export class PortablePlane implements DataPlane {
   readonly name = 'portable'
   /** Packets that belonged to no SA, by reason. */
   readonly drops: Partial<Record<Drop, number>> = {}
-  readonly #crypto: CryptoProvider
+  readonly #crypto: PacketCrypto
   readonly #rng: Rng
   readonly #outlet: PlaneOutlet
   readonly #sas = new Map<string, InstalledSa>()
@@ -84,7 +84,7 @@ export class PortablePlane implements DataPlane {
   #mtu: number
   #deadline = Number.POSITIVE_INFINITY
 
-  constructor(crypto: CryptoProvider, rng: Rng, outlet: PlaneOutlet, options: PortablePlaneOptions = {}) {
+  constructor(crypto: PacketCrypto, rng: Rng, outlet: PlaneOutlet, options: PortablePlaneOptions = {}) {
     this.#crypto = crypto
     this.#rng = rng
     this.#outlet = outlet

@@ -1,4 +1,4 @@
-import type { CryptoProvider } from '../contracts/crypto.ts'
+import type { PacketCrypto } from '../contracts/crypto.ts'
 import { TransformType } from '../contracts/crypto.ts'
 import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import { Encr, Integ, IpProtocol } from '../wire/index.ts'
@@ -55,7 +55,7 @@ export function icvLength(suite: EspSuite): number | undefined {
 }
 
 /** Why ESP or AH with this suite and these keys cannot be; undefined when it can. */
-export function refusesSuite(crypto: CryptoProvider, suite: EspSuite, keys: EspKeys): string | undefined {
+export function refusesSuite(crypto: PacketCrypto, suite: EspSuite, keys: EspKeys): string | undefined {
   const { encr, keyBits, integ } = suite
   if (isAh(suite)) return refusesIntegrity(crypto, integ)
   const transform = espTransform(encr)
@@ -67,7 +67,7 @@ export function refusesSuite(crypto: CryptoProvider, suite: EspSuite, keys: EspK
   return refusesIntegrity(crypto, integ)
 }
 
-function refusesIntegrity(crypto: CryptoProvider, integ: number = Integ.NONE): string | undefined {
+function refusesIntegrity(crypto: PacketCrypto, integ: number = Integ.NONE): string | undefined {
   const known = INTEGRITY[integ] !== undefined && crypto.supports(TransformType.INTEG, integ)
   return known ? undefined : `integrity transform ${integ} is not supported`
 }

@@ -1,11 +1,11 @@
 import 'reflect-metadata' // tsyringe refuses to load without it, whatever was imported before
 import { type DependencyContainer, instanceCachingFactory } from 'tsyringe'
 import { CLOCK, CRYPTO, DATA_PLANE, LOG, PACKET_IO, type Plugin } from '../../core/contracts/plugin.ts'
-import { combineProviders } from '../../core/index.ts'
 import { obstacleTo } from './descriptors.ts'
 import { FastIo } from './io.ts'
 import { type Libc, loadLibc } from './libc.ts'
 import { FastPlane } from './plane.ts'
+import { firstOf } from './providers.ts'
 import { Thread } from './thread.ts'
 
 /**
@@ -37,16 +37,26 @@ function assemble(container: DependencyContainer, libc: Libc): { io: FastIo; pla
     crypto: providers.map(provider => provider.origin!),
     history: () => [...io.history(), ...plane.history()],
     ended: () => io.ended(),
-    report: report => (report.type === 'event' || report.type === 'refused' ? plane.report(report) : io.report(report)),
+    report: report => {
+      if (report.type === 'event' || report.type === 'refused') plane.report(report)
+      else if (report.type !== 'ready') io.report(report, (packet, flow) => plane.relay(packet, flow))
+    },
   })
   const io = new FastIo(libc, command => thread.post(command))
   const plane: FastPlane = new FastPlane(
-    combineProviders(providers),
-    () => io.hasDevice,
+    firstOf(providers),
+    io,
     command => {
       thread.post(command)
     },
-    mtu => thread.start(mtu),
+    async mtu => {
+      try {
+        await thread.start(mtu)
+      } catch (error) {
+        io.available = false
+        container.resolve(LOG).warn(`the portable data plane is used: no thread (${(error as Error).message})`)
+      }
+    },
     () => thread.stop(),
   )
   return { io, plane }

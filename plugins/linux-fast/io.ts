@@ -1,11 +1,11 @@
 import type { Flow } from '../../core/contracts/net.ts'
-import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import { HEADROOM, newPacket, octets, type Packet } from '../../core/contracts/packet.ts'
 import type { PacketIo, PacketIoSink, TunQueue, UdpPort } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { openSocket, openTunQueue } from './descriptors.ts'
 import { type Libc, Sys } from './libc.ts'
-import type { Command, Leftovers, Report } from './messages.ts'
+import { type Command, type Leftovers, RELAYED, type Report } from './messages.ts'
 import { writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
 
@@ -27,6 +27,7 @@ const TUN = 0
  */
 export class FastIo implements PacketIo {
   readonly name = 'linux-fast'
+  available = true
   readonly #libc: Libc
   readonly #openQueue: typeof openTunQueue
   readonly #post: (command: Command) => boolean
@@ -47,6 +48,13 @@ export class FastIo implements PacketIo {
     this.#openQueue = openQueue
     this.#post = post
     this.#outAt = libc.address(this.#out)
+  }
+
+  /** Whether a flow begins at a socket here. */
+  has({ local }: Flow): boolean {
+    for (const { local: own } of this.#sockets.values())
+      if (own.port === local.port && own.address === local.address) return true
+    return false
   }
 
   /** Whether a TUN device is open. */
@@ -101,8 +109,14 @@ export class FastIo implements PacketIo {
     }
   }
 
-  /** Takes what the thread says about descriptors. */
-  report(report: Exclude<Report, { type: 'event' | 'refused' }>): void {
+  /**
+   * Takes what the thread says about descriptors.
+   * @param relay - sends what none of the sockets here can
+   */
+  report(
+    report: Exclude<Report, { type: 'event' | 'refused' | 'ready' }>,
+    relay: (packet: Packet, flow: Flow) => void,
+  ): void {
     switch (report.type) {
       case 'closed-socket':
         return this.#closing.get(report.id)?.()
@@ -111,7 +125,7 @@ export class FastIo implements PacketIo {
       case 'tun-lost':
         return this.#tun?.sink.failed(new SystemError('SYSTEM_DEVICE', `reading the TUN device: ${report.why}`))
       case 'leftovers':
-        return this.#leftovers(report)
+        return this.#leftovers(report, relay)
     }
   }
 
@@ -132,7 +146,7 @@ export class FastIo implements PacketIo {
     return { at: FRONT, length: end - start }
   }
 
-  #leftovers({ bytes, index, from }: Leftovers): void {
+  #leftovers({ bytes, index, from }: Leftovers, relay: (packet: Packet, flow: Flow) => void): void {
     const packet = this.#packet
     for (const [i, origin] of from.entries()) {
       const [start = 0, end = 0, tos = 0] = index.subarray(3 * i)
@@ -144,7 +158,17 @@ export class FastIo implements PacketIo {
       packet.ttl = packet.id = packet.flowLabel = 0
       packet.df = false
       if (origin === undefined) this.#tun?.sink.receive(packet, undefined)
+      else if (origin.socket === RELAYED) relay(within(packet), origin.flow)
       else this.#sockets.get(origin.socket)?.sink.receive(packet, origin.flow)
     }
   }
+}
+
+/** A copy with room around it, as a relay wants to put something in front. */
+function within(packet: Packet): Packet {
+  const roomy = newPacket()
+  roomy.bytes.set(octets(packet), HEADROOM)
+  roomy.end = HEADROOM + packet.end - packet.start
+  roomy.tos = packet.tos
+  return roomy
 }

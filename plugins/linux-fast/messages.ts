@@ -46,6 +46,8 @@ export type Command =
       readonly remote: readonly Selector[]
     }
   | { readonly type: 'outbound'; readonly bytes: Uint8Array }
+  /** A datagram that came by another way than a socket of the thread's. */
+  | { readonly type: 'inbound'; readonly bytes: Uint8Array; readonly flow: Flow; readonly tos: number }
 
 /** Packets that are not for the thread, in one block of memory. */
 export interface Leftovers {
@@ -53,13 +55,21 @@ export interface Leftovers {
   readonly bytes: Uint8Array
   /** Three words a packet: start and end in `bytes`, TOS. */
   readonly index: Uint32Array
-  /** Whose socket, and from where; undefined: from the TUN device. */
+  /**
+   * Whose socket, and from where; undefined: from the TUN device. Of socket `RELAYED`: to be sent on that flow, for which
+   * the thread has no socket.
+   */
   readonly from: readonly ({ readonly socket: number; readonly flow: Flow } | undefined)[]
 }
+
+/** Stands for a socket where there is none. */
+export const RELAYED = -1
 
 /** What the thread says. */
 export type Report =
   | Leftovers
+  /** The thread has come up and takes packets. */
+  | { readonly type: 'ready' }
   | { readonly type: 'event'; readonly event: PlaneEvent }
   /** An SA could not be installed after all: its mode cannot be made again, its suite is refused. */
   | { readonly type: 'refused'; readonly id: string; readonly why: string }

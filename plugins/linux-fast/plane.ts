@@ -1,11 +1,20 @@
-import type { CryptoProvider } from '../../core/contracts/crypto.ts'
+import type { PacketCrypto } from '../../core/contracts/crypto.ts'
 import type { ChildCounters, ChildSaSpec, DataPlane, PlaneOutlet } from '../../core/contracts/data-plane.ts'
 import type { Flow } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Selector } from '../../core/contracts/strategy.ts'
 import { UsageError } from '../../core/errors.ts'
 import { countersOf, isAh, refusesSuite, SaMemory } from '../../core/ipsec/index.ts'
+import { Esp, espSpi } from '../../core/wire/index.ts'
 import type { Command, RemoteSpec, Report } from './messages.ts'
+
+/** What packets come and go by. */
+export interface Ways {
+  /** Whether inner packets come from and go to a device that the thread has. */
+  readonly hasDevice: boolean
+  /** Whether a flow begins at a socket that the thread has. */
+  has(flow: Flow): boolean
+}
 
 interface Installed {
   /** As the thread has to be told it again, the flow and the encapsulation as they are now. */
@@ -16,10 +25,10 @@ interface Installed {
 /** The data plane as the engine sees it: everything is told to the thread, counters are read where it writes them. */
 export class FastPlane implements DataPlane {
   readonly name = 'linux-fast'
-  readonly #crypto: CryptoProvider
-  readonly #hasDevice: () => boolean
+  readonly #crypto: PacketCrypto
+  readonly #ways: Ways
   readonly #post: (command: Command) => void
-  readonly #start: (mtu: number) => void
+  readonly #start: (mtu: number) => Promise<void>
   readonly #stop: () => Promise<void>
   readonly #sas = new Map<string, Installed>()
   readonly #spis = new Set<number>()
@@ -29,17 +38,16 @@ export class FastPlane implements DataPlane {
 
   /**
    * @param crypto - what the thread can do
-   * @param hasDevice - whether inner packets come from and go to a device that the thread has
    */
   constructor(
-    crypto: CryptoProvider,
-    hasDevice: () => boolean,
+    crypto: PacketCrypto,
+    ways: Ways,
     post: (command: Command) => void,
-    start: (mtu: number) => void,
+    start: (mtu: number) => Promise<void>,
     stop: () => Promise<void>,
   ) {
     this.#crypto = crypto
-    this.#hasDevice = hasDevice
+    this.#ways = ways
     this.#post = post
     this.#start = start
     this.#stop = stop
@@ -47,7 +55,7 @@ export class FastPlane implements DataPlane {
 
   async open(outlet: PlaneOutlet, mtu: number): Promise<void> {
     this.#outlet = outlet
-    this.#start(mtu)
+    await this.#start(mtu)
   }
 
   async close(): Promise<void> {
@@ -64,7 +72,7 @@ export class FastPlane implements DataPlane {
   refuses(spec: ChildSaSpec): string | undefined {
     if (this.#sas.has(spec.id)) return `Child SA ${spec.id} is installed`
     if (this.#spis.has(spec.inbound.spi)) return `inbound SPI ${spec.inbound.spi.toString(16)} is in use`
-    if (!this.#hasDevice()) return 'the device is not a TUN device of plugin tun'
+    if (!this.#ways.hasDevice) return 'the device is not a TUN device of plugin tun'
     if (isAh(spec.suite) || spec.flow.protocol !== 17) return 'only ESP in UDP'
     // flows that several owners share are told apart where all of their SAs are
     if (spec.shared) return 'selectors that several peers share'
@@ -115,6 +123,19 @@ export class FastPlane implements DataPlane {
   counters(id: string): ChildCounters | undefined {
     const sa = this.#sas.get(id)
     return sa && countersOf(sa.memory)
+  }
+
+  inbound(packet: Packet, flow: Flow): boolean {
+    const { bytes, start, end, tos } = packet
+    // what came by a socket the thread has looked at already
+    if (end - start < Esp.HEADER || this.#ways.has(flow) || !this.#spis.has(espSpi(bytes, start))) return false
+    this.#post({ type: 'inbound', bytes: bytes.slice(start, end), flow, tos })
+    return true
+  }
+
+  /** Sends what the thread has no socket for. */
+  relay(packet: Packet, flow: Flow): void {
+    this.#outlet?.transmit(packet, flow)
   }
 
   outbound({ bytes, start, end }: Packet): void {

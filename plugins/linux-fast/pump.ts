@@ -1,10 +1,9 @@
-import type { CryptoProvider } from '../../core/contracts/crypto.ts'
+import type { PacketCrypto } from '../../core/contracts/crypto.ts'
 import type { ChildSaSpec } from '../../core/contracts/data-plane.ts'
 import type { Flow } from '../../core/contracts/net.ts'
 import { remake } from '../../core/contracts/origin.ts'
-import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import { HEADROOM, MAX_PACKET, newPacket, type Packet, TAILROOM } from '../../core/contracts/packet.ts'
 import type { EncapStrategy, Mode } from '../../core/contracts/strategy.ts'
-import { systemRng } from '../../core/index.ts'
 import { PortablePlane } from '../../core/ipsec/index.ts'
 import { IKE_PORT } from '../../core/wire/index.ts'
 import { Arena } from './arena.ts'
@@ -12,13 +11,13 @@ import { Socket, type SocketFlow } from './flows.ts'
 import { Inbox, type Take } from './inbox.ts'
 import { Leavings } from './leavings.ts'
 import { type Libc, loadLibc, Sys } from './libc.ts'
-import type { Command, RemoteSpec, Report } from './messages.ts'
+import { type Command, RELAYED, type RemoteSpec, type Report } from './messages.ts'
 import { Outbox } from './outbox.ts'
 import type { SegmentSink } from './segment.ts'
 import { TunQueue } from './tun-queue.ts'
 
 export interface PumpParts {
-  readonly crypto: CryptoProvider
+  readonly crypto: PacketCrypto
   readonly control: Int32Array
   /** eventfd that ends a wait. */
   readonly wakeFd: number
@@ -35,6 +34,8 @@ const POLL_MS = 500
 const READS = 8
 const POLLFD = 8
 const MAX_FDS = 512
+/** Local ends remembered that are no sockets. */
+const FOREIGN = 256
 
 /**
  * Moves packets between sockets and the TUN device through a data plane, a batch at a time; what the plane does not want
@@ -50,6 +51,10 @@ export class Pump {
   readonly #leavings: Leavings
   readonly #sockets = new Map<number, Socket>()
   readonly #errors: Record<string, number> = {}
+  /** Local ends that are no sockets here, by address and port. */
+  readonly #foreign = new Map<string, Socket>()
+  /** Where a datagram is worked on that came by a relay. */
+  readonly #relayed: number
   readonly #fds: number
   #polled: readonly Socket[] = []
   #tun: TunQueue | undefined
@@ -63,6 +68,7 @@ export class Pump {
     this.#parts = parts
     const { bytes } = this.#arena
     this.#packet = { ...newPacket(0), bytes }
+    this.#relayed = this.#arena.take(HEADROOM + MAX_PACKET + TAILROOM) + HEADROOM
     this.#fds = this.#arena.take(MAX_FDS * POLLFD)
     this.#inbox = new Inbox(this.#libc, this.#arena)
     this.#outbox = new Outbox(this.#libc, this.#arena)
@@ -70,9 +76,9 @@ export class Pump {
     this.#now = parts.now()
     this.#plane = new PortablePlane(
       parts.crypto,
-      systemRng,
+      { bytes: length => crypto.getRandomValues(new Uint8Array(length)) },
       {
-        transmit: (packet, flow) => this.#outbox.add(packet, flow as SocketFlow),
+        transmit: (packet, flow) => this.#send(packet, flow as SocketFlow),
         deliver: packet => this.#tun?.write(packet),
         event: event => parts.report({ type: 'event', event }),
       },
@@ -124,6 +130,13 @@ export class Pump {
         return plane.regain(command.id)
       case 'trap':
         return plane.trap(command.peer, command.child, command.local, command.remote)
+      case 'inbound': {
+        const { bytes, flow, tos } = command
+        this.#arena.bytes.set(bytes, this.#relayed)
+        this.#reset(this.#relayed, this.#relayed + bytes.length, tos)
+        plane.inbound(this.#packet, this.#flow(flow), this.#now, true)
+        return this.#tun?.flush()
+      }
       case 'outbound': {
         const place = this.#outbox.place()
         this.#arena.bytes.set(command.bytes, place)
@@ -174,6 +187,11 @@ export class Pump {
     this.#outbox.flush()
   }
 
+  #send(packet: Packet, flow: SocketFlow): void {
+    if (flow.socket.id === RELAYED) this.#leavings.add(packet, flow)
+    else this.#outbox.add(packet, flow)
+  }
+
   #received(start: number, end: number, flow: SocketFlow, tos: number): void {
     const packet = this.#packet
     this.#reset(start, end, tos)
@@ -207,8 +225,14 @@ export class Pump {
   #flow({ local, remote }: Flow): SocketFlow {
     for (const socket of this.#sockets.values())
       if (socket.local.port === local.port && socket.local.address === local.address) return socket.flow(remote)
-    // the socket has gone with its address: the SA stands until IKE moves it, and what it sends is refused
-    return new Socket(-1, -1, { ...local, protocol: 17, role: 'natt' }).flow(remote)
+    // a relay's address, or one that has gone: the engine knows
+    let foreign = this.#foreign.get(`${local.address} ${local.port}`)
+    if (foreign === undefined) {
+      if (this.#foreign.size >= FOREIGN) this.#foreign.clear()
+      foreign = new Socket(RELAYED, -1, { ...local, protocol: 17, role: 'extra' })
+      this.#foreign.set(`${local.address} ${local.port}`, foreign)
+    }
+    return foreign.flow(remote)
   }
 
   #watch(): void {

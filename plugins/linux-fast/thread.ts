@@ -36,19 +36,33 @@ export class Thread {
   #startedAt = 0
   #restartMs = RESTART_MS
   #timer: NodeJS.Timeout | undefined
+  /** Waits for the first thread to come up. */
+  #first: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
 
   constructor(parts: ThreadParts) {
     this.#parts = parts
   }
 
-  /** @param mtu - octets of the largest inner packet */
-  start(mtu: number): void {
+  /**
+   * Resolves when the thread takes packets.
+   * @param mtu - octets of the largest inner packet
+   * @throws Error when it does not come up
+   */
+  async start(mtu: number): Promise<void> {
     const { libc } = this.#parts
     this.#mtu = mtu
     this.#wakeFd = libc.eventfd(0, Sys.SOCK_CLOEXEC | Sys.SOCK_NONBLOCK) // the same bits as EFD_
     if (this.#wakeFd < 0) throw new Error(`eventfd: ${libc.errorName()}`)
     Atomics.store(this.#control, Control.CLOSING, 0)
+    const first = new Promise<void>((resolve, reject) => {
+      this.#first = { resolve, reject }
+    })
     this.#spawn()
+    await first.catch(error => {
+      closeSync(this.#wakeFd)
+      this.#wakeFd = -1
+      throw error
+    })
   }
 
   /** Packets lost because the main thread did not keep up. */
@@ -92,6 +106,7 @@ export class Thread {
     this.#startedAt = clock.now()
     worker.on('message', (message: Report) => {
       try {
+        if (message.type === 'ready') return this.#up()
         if (Atomics.load(this.#control, Control.CLOSING) === 0 || message.type !== 'leftovers') report(message)
       } finally {
         if (message.type === 'leftovers' && worker === this.#worker) Atomics.sub(this.#control, Control.WAITING, 1)
@@ -105,7 +120,8 @@ export class Thread {
       worker.once('exit', () => {
         this.#worker = undefined
         this.#parts.ended()
-        if (Atomics.load(this.#control, Control.CLOSING) === 0) {
+        if (this.#first !== undefined) this.#first.reject(new Error(why))
+        else if (Atomics.load(this.#control, Control.CLOSING) === 0) {
           if (clock.now() - this.#startedAt > SOUND_MS) this.#restartMs = RESTART_MS
           log.error('the packet thread has failed and is started again', { why, inMs: this.#restartMs })
           this.#timer = setTimeout(() => this.#spawn(), this.#restartMs)
@@ -115,6 +131,11 @@ export class Thread {
       }),
     )
     for (const command of this.#parts.history()) this.post(command)
+  }
+
+  #up(): void {
+    this.#first?.resolve()
+    this.#first = undefined
   }
 
   /** Ends the thread as a failure of its own would. */

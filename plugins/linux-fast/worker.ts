@@ -1,8 +1,8 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { CryptoProvider } from '../../core/contracts/crypto.ts'
 import { remake } from '../../core/contracts/origin.ts'
-import { combineProviders } from '../../core/index.ts'
 import { type Command, Control, type Report, type Start } from './messages.ts'
+import { firstOf } from './providers.ts'
 import { Pump } from './pump.ts'
 
 /** The thread's program: waits for packets and commands, and ends when it is told to. */
@@ -18,13 +18,15 @@ async function main(start: Start): Promise<void> {
   const report = (message: Report, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer)
   const now = (): number => performance.timeOrigin + performance.now() + start.clock
   const pump = new Pump({
-    crypto: combineProviders(providers),
+    crypto: firstOf(providers),
     control,
     wakeFd: start.wakeFd,
     mtu: start.mtu,
     now,
     report,
   })
+
+  report({ type: 'ready' })
 
   // a command is taken before any packet that came after it was given
   const commands = async (): Promise<void> => {

@@ -81,7 +81,7 @@ export class TunDevice implements PacketDevice {
       failed: error => this.#sink?.failed(error),
     }
     try {
-      return await (this.#io?.openTun(this.name, sink) ?? openQueue(this.name, sink))
+      return await (this.#io?.available ? this.#io.openTun(this.name, sink) : openQueue(this.name, sink))
     } catch (error) {
       if (error instanceof SystemError) throw error
       const { code, message } = error as NodeJS.ErrnoException

@@ -283,7 +283,9 @@ export class UdpTransport implements Transport {
   #open(local: LocalEndpoint): Promise<UdpPort> {
     const { bufferSize = 4 << 20 } = this.#options
     const sink = this.#socketSink(local)
-    return this.#io?.bindUdp(local, bufferSize, sink) ?? bindUdp(local, bufferSize, sink, this.#pool)
+    return this.#io?.available
+      ? this.#io.bindUdp(local, bufferSize, sink)
+      : bindUdp(local, bufferSize, sink, this.#pool)
   }
 
   #socketSink(local: LocalEndpoint): PacketIoSink<Flow> {

@@ -1,68 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  addressBytes,
-  addToSum,
-  buildIp,
-  finishChecksum,
-  getU16,
-  internetChecksum,
-  pseudoHeaderSum,
-  setU16,
-  setU32,
-  validateIp,
-} from '../../../core/wire/index.ts'
+import { getU16, internetChecksum, validateIp } from '../../../core/wire/index.ts'
 import { Arena } from '../../../plugins/linux-fast/arena.ts'
 import { Merge } from '../../../plugins/linux-fast/merge.ts'
 import { cut } from '../../../plugins/linux-fast/segment.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
+import { large, tcpPacket } from './tcp.ts'
 
-const TCP = 6
 const UDP = 17
-
-interface Segment {
-  readonly v6: boolean
-  readonly sequence: number
-  readonly flags: number
-  readonly options: Uint8Array
-  readonly data: Uint8Array
-  readonly id: number
-}
-
-/** A TCP packet with a right checksum. */
-function tcpPacket({ v6, sequence, flags, options, data, id }: Segment): Uint8Array {
-  const [source, destination] = (v6 ? ['2001:db8::1', '2001:db8::2'] : ['10.1.0.1', '10.2.0.1']).map(addressBytes)
-  const tcp = new Uint8Array(20 + options.length + data.length)
-  setU16(tcp, 0, 5201)
-  setU16(tcp, 2, 40_000)
-  setU32(tcp, 4, sequence)
-  setU32(tcp, 8, 77)
-  tcp[12] = (5 + options.length / 4) << 4
-  tcp[13] = flags
-  setU16(tcp, 14, 502)
-  tcp.set(options, 20)
-  tcp.set(data, 20 + options.length)
-  setU16(tcp, 16, internetChecksum(tcp, 0, tcp.length, pseudoHeaderSum(source!, destination!, TCP, tcp.length)))
-  return buildIp({ source: source!, destination: destination!, protocol: TCP, df: true, id, tos: 2, flowLabel: 9 }, tcp)
-}
-
-/** The large packet as the kernel hands it to a TUN device with offload: lengths of the whole, pseudo header sum only. */
-function large(packet: Uint8Array, v6: boolean, options: number, size: number): Uint8Array {
-  const ip = v6 ? 40 : 20
-  const out = new Uint8Array(Vnet.OCTETS + packet.length)
-  out.set(packet, Vnet.OCTETS)
-  const view = new DataView(out.buffer)
-  out[Vnet.FLAGS] = 1
-  out[Vnet.GSO_TYPE] = v6 ? 4 : 1
-  view.setUint16(Vnet.HEADER_LENGTH, ip + 20 + options, true)
-  view.setUint16(Vnet.GSO_SIZE, size, true)
-  view.setUint16(Vnet.CHECKSUM_START, ip, true)
-  view.setUint16(Vnet.CHECKSUM_OFFSET, 16, true)
-  const from = Vnet.OCTETS + (v6 ? 8 : 12)
-  const pseudo = addToSum(0, out, from, from + (v6 ? 32 : 8)) + TCP + packet.length - ip
-  view.setUint16(Vnet.OCTETS + ip + 16, ~finishChecksum(pseudo) & 0xffff)
-  return out
-}
 
 /** What `cut` makes of a packet with its virtio header; undefined when it refuses. */
 function pieces(arena: Arena, at: number, packet: Uint8Array): Uint8Array[] | undefined {

@@ -1,0 +1,235 @@
+import { createRequire } from 'node:module'
+import type { CryptoProvider } from '../../../core/contracts/crypto.ts'
+import type { ChildSaSpec, PlaneEvent } from '../../../core/contracts/data-plane.ts'
+import { silentLog } from '../../../core/contracts/log.ts'
+import type { Flow } from '../../../core/contracts/net.ts'
+import { HEADROOM, newPacket, octets, type Packet } from '../../../core/contracts/packet.ts'
+import type { TunQueue, UdpPort } from '../../../core/contracts/packet-io.ts'
+import { combineProviders } from '../../../core/ike/suite.ts'
+import { systemClock } from '../../../core/index.ts'
+import { openSocket } from '../../../plugins/linux-fast/descriptors.ts'
+import { FastIo } from '../../../plugins/linux-fast/io.ts'
+import { type Libc, loadLibc } from '../../../plugins/linux-fast/libc.ts'
+import type { Report } from '../../../plugins/linux-fast/messages.ts'
+import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
+import { writeName } from '../../../plugins/linux-fast/sockaddr.ts'
+import { Thread } from '../../../plugins/linux-fast/thread.ts'
+import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
+import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
+import { opensslProvider } from '../../../plugins/openssl/index.ts'
+
+const AF_UNIX = 1
+const SOCK_SEQPACKET = 5
+const SOCK_NONBLOCK = 0o4000
+const BUFFER = 70_000
+
+/** A datagram that is nobody's and an inner packet of a family of its own: they come back when all before is done. */
+const MARKER = Uint8Array.of(0, 0, 0, 0, 0x6d, 0x61, 0x72, 0x6b)
+const INNER_MARKER = Uint8Array.of(0x60, 0, 0, 0, 0, 0, 59, 1, ...new Uint8Array(31), 7)
+
+export const crypto: CryptoProvider = combineProviders([opensslProvider() as CryptoProvider, nodeCryptoProvider])
+
+/** Two descriptors that keep packets apart as a TUN device does, without privilege: what is written to one is read from the other. */
+function pair(libc: Libc): [number, number] {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
+  const socketpair = koffi.load(null).func('int socketpair(int domain, int type, int protocol, int64 fds)')
+  const fds = new Int32Array(32)
+  const made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, libc.address(new Uint8Array(fds.buffer)))
+  if (made !== 0) throw new Error(`socketpair: ${libc.errorName()}`)
+  return [fds[0]!, fds[1]!]
+}
+
+/** The thread with a socket on the loopback device and something like a TUN device, and the other end of both. */
+export class Rig {
+  readonly plane: FastPlane
+  readonly thread: Thread
+  readonly events: PlaneEvent[] = []
+  readonly refused: string[] = []
+  /** What was to be sent by another way than the socket. */
+  readonly relayed: { readonly bytes: Uint8Array; readonly flow: Flow }[] = []
+  /** What came up that is no marker. */
+  readonly leftDatagrams: Uint8Array[] = []
+  readonly leftPackets: Uint8Array[] = []
+  readonly #libc = loadLibc()
+  readonly #io: FastIo
+  readonly #buffer = new Uint8Array(BUFFER)
+  readonly #view = new DataView(this.#buffer.buffer)
+  readonly #at = this.#libc.address(this.#buffer)
+  #inner = -1
+  #device = -1
+  #wire = -1
+  #port: UdpPort | undefined
+  #tun: TunQueue | undefined
+  #flow: Flow | undefined
+  #marked: { datagram?: () => void; packet?: () => void } = {}
+  #logged: () => void = () => {}
+
+  constructor() {
+    this.thread = new Thread({
+      libc: this.#libc,
+      log: { ...silentLog, error: () => this.#logged() },
+      clock: systemClock,
+      crypto: [(opensslProvider() as CryptoProvider).origin!, nodeCryptoProvider.origin!],
+      history: () => [...this.#io.history(), ...this.plane.history()],
+      report: report => this.#report(report),
+      ended: () => this.#io.ended(),
+    })
+    this.#io = new FastIo(
+      this.#libc,
+      command => this.thread.post(command),
+      () => ({ fd: this.#device, name: 'test' }),
+    )
+    this.plane = new FastPlane(
+      crypto,
+      this.#io,
+      command => this.thread.post(command),
+      mtu => this.thread.start(mtu),
+      () => this.thread.stop(),
+    )
+  }
+
+  #report(report: Report): void {
+    if (report.type === 'event' || report.type === 'refused') {
+      if (report.type === 'refused') this.refused.push(report.why)
+      return this.plane.report(report)
+    }
+    if (report.type !== 'ready') this.#io.report(report, (packet, flow) => this.plane.relay(packet, flow))
+  }
+
+  async open(mtu = 1_400, address = '127.0.0.1'): Promise<this> {
+    ;[this.#device, this.#inner] = pair(this.#libc)
+    await this.plane.open(
+      {
+        transmit: (packet, flow) => this.relayed.push({ bytes: octets(packet).slice(), flow }),
+        deliver: () => {},
+        event: event => this.events.push(event),
+      },
+      mtu,
+    )
+    const failed = (error: Error): void => {
+      throw error
+    }
+    this.#port = await this.#io.bindUdp({ protocol: 17, role: 'natt', address, port: 0 }, 4 << 20, {
+      receive: packet => {
+        const bytes = octets(packet).slice()
+        if (!same(bytes, MARKER)) this.leftDatagrams.push(bytes)
+        else this.#marked.datagram?.()
+      },
+      failed,
+    })
+    this.#tun = await this.#io.openTun('test', {
+      receive: packet => {
+        const bytes = octets(packet).slice()
+        if (!same(bytes, INNER_MARKER)) this.leftPackets.push(bytes)
+        else this.#marked.packet?.()
+      },
+      failed,
+    })
+    const wire = openSocket(this.#libc, { protocol: 17, role: 'natt', address, port: 0 }, 4 << 20)
+    this.#wire = wire.fd
+    // the wire carries single datagrams: what the kernel put together would hide what was sent
+    this.#view.setInt32(0, 0, true)
+    this.#libc.setsockopt(wire.fd, 17, 104, this.#at, 4)
+    this.#flow = { protocol: 17, local: this.#port.local, remote: wire.local }
+    return this
+  }
+
+  async close(): Promise<void> {
+    await this.#tun?.close()
+    await this.#port?.close()
+    await this.plane.close()
+    for (const fd of [this.#inner, this.#wire]) this.#libc.close(fd)
+  }
+
+  get flow(): Flow {
+    return this.#flow!
+  }
+
+  /** The thread ends as by a failure; resolves when the next one has been started. */
+  async kill(): Promise<void> {
+    const logged = new Promise<void>(resolve => {
+      this.#logged = resolve
+    })
+    await this.thread.kill()
+    await logged
+  }
+
+  /** Hands packets over as the kernel does. @param raw - with their virtio headers already */
+  async inner(packets: readonly Uint8Array[], raw = false): Promise<void> {
+    for (const [i, packet] of [...packets, INNER_MARKER].entries()) {
+      const headed = raw && i < packets.length ? packet : withHeader(packet)
+      this.#buffer.set(headed)
+      if (this.#libc.write(this.#inner, this.#at, headed.length) !== headed.length)
+        throw new Error(`the device took no packet: ${this.#libc.errorName()}`)
+      // the pair holds few packets, a TUN device hundreds
+      if (i % 16 === 15) await this.#mark('packet')
+    }
+    await this.#mark('packet', false)
+  }
+
+  async #mark(kind: 'packet' | 'datagram', write = true): Promise<void> {
+    const marked = new Promise<void>(resolve => {
+      this.#marked[kind] = resolve
+    })
+    if (write && kind === 'packet') {
+      const headed = withHeader(INNER_MARKER)
+      this.#buffer.set(headed)
+      this.#libc.write(this.#inner, this.#at, headed.length)
+    }
+    await marked
+  }
+
+  /** What has left for the other end since. */
+  sent(): Uint8Array[] {
+    return this.#drain(this.#wire)
+  }
+
+  /** Datagrams arrive, one after the other. @returns what the device got, virtio headers included */
+  async outer(datagrams: readonly Uint8Array[]): Promise<Uint8Array[]> {
+    const delivered: Uint8Array[] = []
+    for (let from = 0; from <= datagrams.length; from += 64) {
+      const marked = this.#mark('datagram')
+      for (const datagram of [...datagrams.slice(from, from + 64), MARKER]) {
+        const name = BUFFER - 64
+        const nameLength = writeName(this.#view, name, this.flow.local)
+        this.#buffer.set(datagram)
+        this.#libc.sendto(this.#wire, this.#at, datagram.length, 0, this.#at + name, nameLength)
+      }
+      await marked
+      delivered.push(...this.#drain(this.#inner))
+    }
+    return delivered
+  }
+
+  #drain(fd: number): Uint8Array[] {
+    const found: Uint8Array[] = []
+    for (;;) {
+      const length = this.#libc.read(fd, this.#at, BUFFER)
+      if (length < 0) return found
+      found.push(this.#buffer.slice(0, length))
+    }
+  }
+
+  /** The spec with this rig's flow. */
+  placed(spec: ChildSaSpec): ChildSaSpec {
+    return { ...spec, flow: this.flow }
+  }
+}
+
+export function withHeader(packet: Uint8Array): Uint8Array {
+  const headed = new Uint8Array(Vnet.OCTETS + packet.length)
+  headed.set(packet, Vnet.OCTETS)
+  return headed
+}
+
+/** `bytes` at HEADROOM of a packet of its own. */
+export function packetOf(bytes: Uint8Array): Packet {
+  const packet = newPacket()
+  packet.bytes.set(bytes, HEADROOM)
+  packet.end = HEADROOM + bytes.length
+  return packet
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((octet, i) => octet === b[i])
+}
