@@ -215,7 +215,7 @@ export class Engine {
   inbound(packet: Packet, flow: Flow, now: number): void {
     this.#now = now
     if (flow.protocol === ESP || flow.protocol === AH) {
-      if (!this.portable.inbound(packet, flow, now)) this.#rim.drop('unknown-spi')
+      this.#esp(packet, flow, now)
       return
     }
     const claimed = this.services.claim(packet, flow, now)
@@ -232,12 +232,15 @@ export class Engine {
       case 'ike':
         return this.#ike(packet.bytes.subarray(packet.start + NON_ESP_MARKER, packet.end), flow, now)
       case 'esp':
-        if (![this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now)))
-          this.#rim.drop('unknown-spi')
-        return
+        return this.#esp(packet, flow, now)
       case 'short':
         return this.#rim.drop('short')
     }
+  }
+
+  #esp(packet: Packet, flow: Flow, now: number): void {
+    if (![this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now)))
+      this.#rim.drop('unknown-spi')
   }
 
   /** Said by a plane with a thread of its own, whenever it likes. */

@@ -9,7 +9,7 @@ const FLOW_LIMIT = 4_096
 
 /** A flow with what a system call needs to send on it. */
 export class SocketFlow implements Flow {
-  readonly protocol = 17
+  readonly protocol: Flow['protocol']
   readonly local: LocalEndpoint
   readonly remote: Endpoint
   readonly socket: Socket
@@ -19,6 +19,7 @@ export class SocketFlow implements Flow {
 
   constructor(socket: Socket, remote: Endpoint) {
     this.socket = socket
+    this.protocol = socket.local.protocol
     this.local = socket.local
     this.remote = remote
     this.nameLength = writeName(new DataView(this.name.buffer), 0, remote)

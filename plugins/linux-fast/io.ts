@@ -51,9 +51,9 @@ export class FastIo implements PacketIo {
   }
 
   /** Whether a flow begins at a socket here. */
-  has({ local }: Flow): boolean {
+  has({ protocol, local }: Flow): boolean {
     for (const { local: own } of this.#sockets.values())
-      if (own.port === local.port && own.address === local.address) return true
+      if (protocol === 17 && own.port === local.port && own.address === local.address) return true
     return false
   }
 

@@ -29,7 +29,9 @@ export class Leavings {
     this.#bytes.set(bytes.subarray(start, end), this.#used)
     this.#index.set([this.#used, this.#used + length, tos], 3 * this.#from.length)
     this.#used += length
-    this.#from.push(flow && { socket: flow.socket.id, flow: { protocol: 17, local: flow.local, remote: flow.remote } })
+    this.#from.push(
+      flow && { socket: flow.socket.id, flow: { protocol: flow.protocol, local: flow.local, remote: flow.remote } },
+    )
   }
 
   flush(): void {

@@ -51,7 +51,7 @@ export class Pump {
   readonly #leavings: Leavings
   readonly #sockets = new Map<number, Socket>()
   readonly #errors: Record<string, number> = {}
-  /** Local ends that are no sockets here, by address and port. */
+  /** Local ends that are no sockets here, by protocol, address and port. */
   readonly #foreign = new Map<string, Socket>()
   /** Where a datagram is worked on that came by a relay. */
   readonly #relayed: number
@@ -222,15 +222,17 @@ export class Pump {
   }
 
   /** The flow object that packets of it come with. */
-  #flow({ local, remote }: Flow): SocketFlow {
+  #flow({ protocol, local, remote }: Flow): SocketFlow {
     for (const socket of this.#sockets.values())
-      if (socket.local.port === local.port && socket.local.address === local.address) return socket.flow(remote)
+      if (protocol === 17 && socket.local.port === local.port && socket.local.address === local.address)
+        return socket.flow(remote)
     // a relay's address, or one that has gone: the engine knows
-    let foreign = this.#foreign.get(`${local.address} ${local.port}`)
+    const key = `${protocol} ${local.address} ${local.port}`
+    let foreign = this.#foreign.get(key)
     if (foreign === undefined) {
       if (this.#foreign.size >= FOREIGN) this.#foreign.clear()
-      foreign = new Socket(RELAYED, -1, { ...local, protocol: 17, role: 'extra' })
-      this.#foreign.set(`${local.address} ${local.port}`, foreign)
+      foreign = new Socket(RELAYED, -1, { ...local, protocol, role: 'extra' })
+      this.#foreign.set(key, foreign)
     }
     return foreign.flow(remote)
   }
