@@ -216,7 +216,7 @@ export class Rig {
   }
 }
 
-export function withHeader(packet: Uint8Array): Uint8Array {
+function withHeader(packet: Uint8Array): Uint8Array {
   const headed = new Uint8Array(Vnet.OCTETS + packet.length)
   headed.set(packet, Vnet.OCTETS)
   return headed
