@@ -415,6 +415,8 @@ export class Engine {
 
   #trapped({ peer, child, packet }: Extract<PlaneEvent, { type: 'acquire' }>, now: number): void {
     this.#kept.keep(peer, child, packet, now)
+    const known = this.#peer(peer)
+    if (known.state !== 'established') known.acquired.add(child)
     this.#rim.event(peer, { type: 'acquire', child }, now)
   }
 

@@ -216,8 +216,9 @@ export class LiveSas {
     const sa = new IkeSa({ host, behaviour: ikev2, initiator: true, initiatorSpi, responderSpi: 0n, flow, now, first })
     sa.settings = peer.settings
     sa.facts = peer.facts
-    sa.wanted = wanted
+    sa.wanted = wanted ?? acquired(peer)
     sa.renews = renews
+    sa.redirectedFrom = peer.redirected?.from
     host.observe(sa)
     peer.sas.push(sa)
     this.table.add(sa)
@@ -244,6 +245,7 @@ export class LiveSas {
     peer.remove(sa)
     services.down(sa, why, now)
     if (sa.successor !== undefined || sa.provisional) return
+    if (sa.redirect !== undefined && peer.wanted) return this.#redirected(peer, sa.redirect, now)
     if (sa.renews?.state === 'established') return this.#notRenewed(sa.renews, code, why, now)
     const wasUp = sa.establishedAt !== Infinity
     const { current } = peer
@@ -256,6 +258,14 @@ export class LiveSas {
     rim.event(sa.peer!, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
     if (!wasUp) services.tell({ type: 'connect-failed', peer: sa.peer!, code, why }, now)
     rim.deviceChanged()
+  }
+
+  #redirected(peer: Peer, to: string, now: number): void {
+    const { name } = peer.settings
+    if (peer.redirect(to, now)) return this.#parts.rim.event(name, { type: 'redirected', to }, now)
+    const why = `gateways redirect in circles, last to ${to}`
+    peer.failed(why, now)
+    this.#parts.rim.event(name, { type: 'failed', code: 'PEER_REDIRECT', why }, now)
   }
 
   /** The old one is as good as it was until its peer ends it. */
@@ -279,4 +289,12 @@ export class LiveSas {
         if (child.start === 'connect' && !there.has(child.name)) sa.enqueue(new ChildExchange(child), now)
     this.carryOut(sa, now)
   }
+}
+
+/** What traffic asked for, beside what is made in any case; undefined where nothing was asked for. */
+function acquired({ settings, acquired: names }: Peer): readonly ChildSettings[] | undefined {
+  if (names.size === 0) return undefined
+  const wanted = Object.values(settings.children).filter(c => c.start === 'connect' || names.has(c.name))
+  names.clear()
+  return wanted
 }

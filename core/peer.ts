@@ -5,6 +5,8 @@ import type { IkeSa } from './ike/ike-sa.ts'
 
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
+const MAX_REDIRECTS = 5
+const REDIRECT_LOOP_DETECT_MS = 300_000
 
 /** What the engine keeps of one configured peer between and during IKE SAs: a record with its few rules, no I/O. */
 export class Peer {
@@ -21,6 +23,12 @@ export class Peer {
   facts: Facts
   lastError: string | undefined
   retryAt = Infinity
+  /** Children that traffic has asked for and that have no IKE SA yet. */
+  readonly acquired = new Set<string>()
+  /** The gateway to go to in place of the configured one, and who sent us there. */
+  redirected: { readonly to: string; readonly from: string } | undefined
+  /** When it was redirected lately, monotonic ms. */
+  #redirects: number[] = []
   #failures = 0
 
   constructor(settings: PeerSettings) {
@@ -52,9 +60,24 @@ export class Peer {
     this.lastError = undefined
   }
 
+  /** Where it is looked for: undefined where it only calls. */
+  get remote(): string | undefined {
+    return this.redirected?.to ?? this.settings.remote
+  }
+
+  /** A gateway has sent us on. @returns false where that goes in circles (RFC 5685 §8) */
+  redirect(to: string, now: number): boolean {
+    this.#redirects = [...this.#redirects.filter(at => now - at < REDIRECT_LOOP_DETECT_MS), now]
+    const from = this.remote ?? ''
+    this.redirected = this.#redirects.length > MAX_REDIRECTS ? undefined : { to, from }
+    return this.redirected !== undefined
+  }
+
   /** Plans the next attempt, later each time; a wrong key or an unsuitable proposal does not get better by hurry. */
   failed(why: string, now: number): void {
     this.lastError = why
+    // the next attempt starts from the configured gateway again
+    this.redirected = undefined
     this.path = undefined
     if (!this.wanted || !this.settings.reconnect) return
     this.retryAt = now + Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures++)

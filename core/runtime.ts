@@ -191,7 +191,8 @@ export class Runtime implements Natweave {
     const { engine } = this.#parts
     const settings = engine.settingsOf(name)
     try {
-      const where = settings.remote === undefined ? undefined : await this.#locate(settings.remote, settings.remotePort)
+      const { remote } = engine.peersByName.get(name)!
+      const where = remote === undefined ? undefined : await this.#locate(remote, settings.remotePort)
       if (this.#state !== 'running') return
       engine.connect(name, where?.remote, where?.source, this.#now())
     } catch (error) {
@@ -274,7 +275,7 @@ export class Runtime implements Natweave {
       }
     }
     for (const waiter of [...this.#waiters]) if (waiter.done(event)) waiter.settle()
-    if (event.type === 'retry') void this.#begin(event.peer)
+    if (event.type === 'retry' || event.type === 'redirected') void this.#begin(event.peer)
     if (event.type === 'acquire') this.#acquire(event.peer, event.child)
   }
 

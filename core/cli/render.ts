@@ -161,6 +161,8 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
       return `${event.child} rekeyed`
     case 'rekeyed':
       return 'IKE SA rekeyed'
+    case 'redirected':
+      return `the peer sends us to ${event.to}`
     case 'reauthenticated':
       return 'authenticated anew, by another IKE SA'
     case 'reauth-failed':

@@ -264,6 +264,8 @@ function resolvePeer(
     reconnect: peer.reconnect,
     dpdMs: peer.dpd,
     rekeyMs: peer.rekey,
+    redirect: peer.redirect,
+    childless: peer.childless,
     reauthMs: peer.reauth,
     keepaliveMs: peer.keepalive,
     unique: peer.unique,

@@ -159,6 +159,13 @@ const peer = z.strictObject({
     .default(30_000)
     .describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
   rekey: time.default(4 * 3_600_000),
+  redirect: z.boolean().default(true).describe('Follow the peer where it redirects to, RFC 5685'),
+  childless: z
+    .enum(['never', 'allow', 'prefer', 'force'])
+    .default('allow')
+    .describe(
+      'IKE_AUTH without a Child SA, so that each gets its own key exchange: allow is for the peer, prefer for us too',
+    ),
   reauth: time.default(0).describe('Authenticate anew after this time, make-before-break; 0 for never'),
   keepalive: time.default(20_000).describe('NAT-keepalive interval; 0 for none'),
   unique: z

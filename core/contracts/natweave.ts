@@ -155,6 +155,8 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
     }
   | { readonly type: 'child-rekeyed'; readonly child: string; readonly id: string; readonly previous: string }
   | { readonly type: 'rekeyed' }
+  /** The gateway sends us to another one, which is called next. */
+  | { readonly type: 'redirected'; readonly to: string }
   /** A new IKE SA has taken over from one that was authenticated long ago. */
   | { readonly type: 'reauthenticated' }
   /** The old IKE SA goes on, and it is tried again. */

@@ -104,6 +104,13 @@ export interface PeerSettings {
   readonly dpdMs: number
   readonly rekeyMs: number
   readonly keepaliveMs: number
+  /** Follow a gateway that redirects, RFC 5685; absent: yes. */
+  readonly redirect?: boolean
+  /**
+   * IKE_AUTH without a Child SA, RFC 6023. `prefer`, `force`: what this host does where the peer can, or must be able to;
+   * `allow`: only the peer may; `never`: nobody. Absent: `allow`.
+   */
+  readonly childless?: 'never' | 'allow' | 'prefer' | 'force'
   /** Authenticate anew after this long, by a new IKE SA before the old one goes; absent or 0: never. */
   readonly reauthMs?: number
   /**

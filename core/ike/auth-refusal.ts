@@ -1,5 +1,5 @@
 import { PeerError } from '../errors.ts'
-import { NotifyType } from '../wire/index.ts'
+import { NotifyType, nameOf } from '../wire/index.ts'
 import { equalBytes } from './equal.ts'
 import { showIdentity } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -15,13 +15,21 @@ export function authRefusal(sa: IkeSa, type: number | undefined, now: number): P
     case NotifyType.AUTHENTICATION_FAILED:
       return new PeerError('PEER_AUTH_FAILED', rejection(sa, now), type)
     case NotifyType.NO_PROPOSAL_CHOSEN:
-      return new PeerError('PEER_NO_PROPOSAL', `the peer accepts none of the proposals (peers.${name})`, type)
+      return new PeerError(
+        'PEER_NO_PROPOSAL',
+        `the peer refused IKE_AUTH with NO_PROPOSAL_CHOSEN: as the peer that it takes us for, we may not use this IKE suite, or it accepts none of the ESP proposals; compare with peers.${name}.proposals and those of its children`,
+        type,
+      )
     case NotifyType.UNEXPECTED_NAT_DETECTED:
       return new PeerError('PEER_NAT', `there is a NAT on the way, and peers.${name}.encapsulation is never`, type)
     case undefined:
-      return new PeerError('PEER_SYNTAX', 'the IKE_AUTH answer lacks IDr or AUTH')
+      return new PeerError('PEER_SYNTAX', 'the IKE_AUTH answer lacks IDr or AUTH: the peer must say who it is')
     default:
-      return new PeerError('PEER_REFUSED', `the peer refused IKE_AUTH with notify ${type}`, type)
+      return new PeerError(
+        'PEER_REFUSED',
+        `the peer refused IKE_AUTH with ${nameOf(NotifyType, type)}; its log says why`,
+        type,
+      )
   }
 }
 

@@ -29,8 +29,9 @@ import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
 import { disproof, localAuth, prove, remoteAuth } from './proof.ts'
 import { parseProposals } from './proposal.ts'
 import { announceLifetime, Renewed, readLifetime } from './reauth.ts'
+import { followRedirect } from './redirect.ts'
 import { suiteFits } from './selection.ts'
-import { wantedChildren } from './wanted.ts'
+import { goesChildless, wantedChildren } from './wanted.ts'
 
 /** IKE_AUTH, RFC 7296 §1.2, §2.15, and the first Child SA. */
 
@@ -46,7 +47,7 @@ export class AuthExchange implements Exchange {
   request(sa: IkeSa): Payload[] {
     const settings = sa.settings!
     const id = toIdentification(settings.localId)
-    const [child] = wantedChildren(sa)
+    const [child] = goesChildless(sa) ? [] : wantedChildren(sa)
     this.#intent = child === undefined ? undefined : intend(sa, child)
     const { remoteId } = settings
     // who proves itself by EAP says so by leaving AUTH out
@@ -61,7 +62,7 @@ export class AuthExchange implements Exchange {
       ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
       ...(proof === undefined ? [] : [proof.auth]),
       ...(remoteAuth(settings).type === 'eap' ? [notify(NotifyType.EAP_ONLY_AUTHENTICATION)] : []),
-      ...(this.#intent === undefined ? [] : requestConfiguration(settings, sa.renews?.virtual)),
+      ...requestConfiguration(settings, sa.renews?.virtual),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
       ...ppk,
@@ -97,6 +98,7 @@ export class AuthExchange implements Exchange {
   #finish(sa: IkeSa, identity: Identity, message: IncomingMessage, now: number): void {
     const { payloads } = message
     sa.remoteId = identity
+    if (followRedirect(sa, payloads)) return
     const { addresses, dns } = readConfiguration(payloadOf(payloads, 'CP'))
     sa.virtual = addresses
     sa.dns = dns
@@ -111,16 +113,18 @@ export class AuthExchange implements Exchange {
 
   #child(sa: IkeSa, message: IncomingMessage, now: number): void {
     const intent = this.#intent
-    if (intent === undefined) return
+    if (intent !== undefined) this.#first(sa, intent, message, now)
+    for (const child of wantedChildren(sa))
+      if (child.name !== intent?.settings.name) sa.enqueue(new ChildExchange(child), now)
+    sa.enqueue(new Renewed(), now)
+  }
+
+  #first(sa: IkeSa, intent: ChildIntent, message: IncomingMessage, now: number): void {
     const { ni, nr } = sa.channel!
     const result = acceptAnswer(sa, intent, message, { ni, nr }, undefined, now)
-    if (isFailure(result)) {
-      sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
-      rejectAnswer(sa, intent, message.payloads, now)
-    } else addChild(sa, result, true)
-    for (const child of wantedChildren(sa))
-      if (child.name !== intent.settings.name) sa.enqueue(new ChildExchange(child), now)
-    sa.enqueue(new Renewed(), now)
+    if (!isFailure(result)) return addChild(sa, result, true)
+    sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
+    rejectAnswer(sa, intent, message.payloads, now)
   }
 
   /** The peer believes the SA stands: it is told, in an INFORMATIONAL of its own (RFC 7296 §2.21.2). */
@@ -169,6 +173,12 @@ function accept(sa: IkeSa, identity: Identity, request: IncomingMessage, now: nu
   const { payloads } = request
   sa.remoteId = identity
   sa.eap = undefined
+  if (sa.settings!.childless === 'never' && payloadOf(payloads, 'SA') === undefined)
+    throw new PeerError(
+      'PEER_SYNTAX',
+      `IKE_AUTH without a Child SA, and peers.${sa.peer}.childless is never`,
+      NotifyType.INVALID_SYNTAX,
+    )
   choosePlan(sa)
   const mobike = answerMobike(sa, request)
   sa.initOctets = undefined
@@ -180,13 +190,14 @@ function accept(sa: IkeSa, identity: Identity, request: IncomingMessage, now: nu
 }
 
 function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {
-  if (payloadOf(payloads, 'SA') === undefined) return []
+  const childless = payloadOf(payloads, 'SA') === undefined
   const cp = payloadOf(payloads, 'CP')
   const configuration = cp === undefined ? [] : assignAddresses(sa, identity, cp)
   if (configuration === undefined) {
     sa.effect({ type: 'child-failed', name: '', code: 'POOL_EMPTY', why: 'no address to assign to the peer' })
     return [notify(NotifyType.INTERNAL_ADDRESS_FAILURE)]
   }
+  if (childless) return configuration
   const { ni, nr } = sa.channel!
   const result = answerChild(sa, payloads, { ni, nr }, undefined, now)
   if (isFailure(result)) {

@@ -4,7 +4,7 @@ import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { ChildSettings } from '../contracts/settings.ts'
 import type { ModeStrategy, Selector } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
-import { IpProtocol, NotifyType, type Payload, type Proposal, payloadOf } from '../wire/index.ts'
+import { IpProtocol, NotifyType, nameOf, type Payload, type Proposal, payloadOf } from '../wire/index.ts'
 import { askedModes, asksFor, contextOf, grantedMode, modesFor, objection } from './child-mode.ts'
 import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
@@ -200,11 +200,29 @@ function refused(type: number, { settings, local, remote }: ChildIntent, objecti
         notify: type,
       }
     case NotifyType.INTERNAL_ADDRESS_FAILURE:
-      return { code: 'PEER_NO_ADDRESS', why: 'the peer has no address left to assign', notify: type }
+      return {
+        code: 'PEER_NO_ADDRESS',
+        why: 'the peer has no address to assign: its pool is empty, or it has none for us',
+        notify: type,
+      }
+    case NotifyType.NO_ADDITIONAL_SAS:
+      return {
+        code: 'PEER_REFUSED',
+        why: `the peer makes no more Child SAs on this IKE SA, so there is none for ${settings.name}; raise its limit, or merge children into one with several selectors`,
+        notify: type,
+      }
     case NotifyType.FAILED_CP_REQUIRED:
-      return { code: 'PEER_NO_ADDRESS', why: 'the peer wants addresses to be asked for', notify: type }
+      return {
+        code: 'PEER_NO_ADDRESS',
+        why: 'the peer wants an address to be asked for: set `addresses: [ipv4]` for it',
+        notify: type,
+      }
     default:
-      return { code: 'PEER_REFUSED', why: `the peer refused ${settings.name} with notify ${type}`, notify: type }
+      return {
+        code: 'PEER_REFUSED',
+        why: `the peer refused ${settings.name} with ${nameOf(NotifyType, type)}; its log says why`,
+        notify: type,
+      }
   }
 }
 

@@ -2,7 +2,7 @@ import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { Facts } from '../contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
-import { type Address, type Flow, sameFlow, showEndpoint } from '../contracts/net.ts'
+import { type Address, type Flow, sameFlow } from '../contracts/net.ts'
 import type { ChildSettings, Identity, PeerSettings } from '../contracts/settings.ts'
 import type { Plan } from '../contracts/strategy.ts'
 import { PeerError, WireError } from '../errors.ts'
@@ -35,6 +35,7 @@ import { ProtectedMessage } from './protected-message.ts'
 import { Reassembly } from './reassembly.ts'
 import { startReauth } from './reauth.ts'
 import { Session } from './session.ts'
+import { silence } from './silence.ts'
 import type { AdditionalKe } from './suite.ts'
 import { traced } from './trace.ts'
 
@@ -112,6 +113,11 @@ export class IkeSa implements IkeSaView {
   establishedAt = Infinity
   /** Child SAs to negotiate as soon as it stands; undefined: those of the settings. */
   wanted: readonly ChildSettings[] | undefined
+  /** The gateway that this one redirects to, and the one that redirected here. */
+  redirect: string | undefined
+  redirectedFrom: string | undefined
+  /** The peer does without a Child SA in IKE_AUTH, RFC 6023. */
+  childlessPossible = false
   /** The SA that goes when this one stands with all its children. */
   renews: IkeSa | undefined
   /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
@@ -489,15 +495,8 @@ export class IkeSa implements IkeSaView {
   timeout(now: number): void {
     if (this.state === 'dead') return now >= this.#lingerUntil ? this.#forget() : undefined
     const again = this.session.timeout(now)
-    if (again === 'dead' && !this.mobility.fallBack(this, now)) {
-      const waited = this.#current === undefined ? 'IKE_SA_INIT' : 'a request'
-      const why = `no answer to ${waited} after ${this.session.retries + 1} tries`
-      return this.close(
-        'PEER_UNREACHABLE',
-        `${why}: is ${showEndpoint(this.flow.remote)} right, and does UDP get through?`,
-        now,
-      )
-    }
+    if (again === 'dead' && !this.mobility.fallBack(this, now))
+      return this.close('PEER_UNREACHABLE', silence(this), now)
     if (Array.isArray(again)) for (const flow of this.mobility.ways(this)) this.transmit(again, flow, now)
     for (let i = this.#reassembly.timeout(now); i > 0; i--) this.drop('fragment-timeout')
     if (now >= this.giveUpAt) this.giveUp(now)

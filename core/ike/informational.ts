@@ -6,6 +6,7 @@ import type { IkeSa } from './ike-sa.ts'
 import { respondMobike } from './mobike.ts'
 import { findNotify } from './notify.ts'
 import { readLifetime } from './reauth.ts'
+import { followRedirect } from './redirect.ts'
 import { protocolOf } from './selection.ts'
 
 /** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
@@ -96,6 +97,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
     return []
   }
   readLifetime(sa, payloads, now)
+  followRedirect(sa, payloads)
   const mobike = respondMobike(sa, request, now)
   const own: ChildSa[] = []
   for (const { protocol, spi } of deletions.flatMap(d => d.spis.map(spi => ({ protocol: d.protocol, spi })))) {

@@ -7,6 +7,7 @@ import {
   Flag,
   type IkeMessage,
   NotifyType,
+  nameOf,
   type Payload,
   type PayloadOf,
   type Proposal,
@@ -25,6 +26,7 @@ import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { agreePpk, usePpk } from './ppk.ts'
 import { hasAdditional, keGroupsOf, offerProposals, parseProposals, usableProposals } from './proposal.ts'
+import { offerRedirect, redirection } from './redirect.ts'
 import { checkIkeChoice } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -90,6 +92,7 @@ export class Init {
       { type: 'KE', group: this.#group, data: this.#keyExchange!.publicValue },
       { type: 'Nonce', data: this.#nonce },
       ...offerFragmentation(sa.host.timers),
+      ...offerRedirect(sa),
       ...usePpk([sa.settings!]),
       ...(this.#proposals.some(hasAdditional) ? [notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED)] : []),
       ...this.#extras,
@@ -119,6 +122,8 @@ export class Init {
     if (cookie !== undefined && payloadOf(payloads, 'SA') === undefined) return this.#retry(cookie, now)
     const invalidKe = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
     if (invalidKe !== undefined) return this.#otherGroup(invalidKe, now)
+    const to = sa.settings?.redirect === false ? undefined : redirection(payloads, this.#nonce)
+    if (to !== undefined) return this.#redirected(to, now)
     const error = findError(payloads)
     if (error !== undefined) return this.#refused(initRefusal(error.notify), now)
     // whatever does not hold together may be forged: the true answer may still come, so nothing changes
@@ -155,6 +160,11 @@ export class Init {
     this.#send(now)
   }
 
+  #redirected(to: string, now: number): void {
+    this.#sa.redirect = to
+    this.#sa.close('PEER_REDIRECTED', `the peer redirects to ${to}`, now)
+  }
+
   #refused(refusal: PeerError, now: number): void {
     if (this.#refusal !== undefined) return
     this.#refusal = refusal
@@ -185,6 +195,7 @@ export class Init {
     sa.responderSpi = message.header.responderSpi
     sa.lastIn = now
     agreeFragmentation(sa, message.payloads)
+    sa.childlessPossible = findNotify(message.payloads, NotifyType.CHILDLESS_IKEV2_SUPPORTED) !== undefined
     openChannel(sa, suite, shared, this.#nonce, nr.slice())
     sa.wishes = readWishes(message.payloads)
     const { messageId } = message.header
@@ -207,15 +218,23 @@ function initRefusal(type: number): PeerError {
     case NotifyType.NO_PROPOSAL_CHOSEN:
       return new PeerError(
         'PEER_NO_PROPOSAL',
-        'the peer accepts none of the IKE proposals, or knows no connection from this address; compare `proposals` with its configuration',
+        'the peer refused IKE_SA_INIT with NO_PROPOSAL_CHOSEN: it accepts none of the IKE proposals, or knows no connection from this address; compare `proposals` with its configuration',
         type,
       )
     case NotifyType.INVALID_MAJOR_VERSION:
-      return new PeerError('PEER_VERSION', 'the peer does not speak IKEv2', type)
+      return new PeerError(
+        'PEER_VERSION',
+        'the peer refused IKE_SA_INIT with INVALID_MAJOR_VERSION: it does not speak IKEv2, which must be enabled there',
+        type,
+      )
     case NotifyType.COOKIE:
     case NotifyType.INVALID_KE_PAYLOAD:
       return new PeerError('PEER_REFUSED', 'the peer asked for IKE_SA_INIT to be sent again and again', type)
     default:
-      return new PeerError('PEER_REFUSED', `the peer refused IKE_SA_INIT with notify ${type}`, type)
+      return new PeerError(
+        'PEER_REFUSED',
+        `the peer refused IKE_SA_INIT with ${nameOf(NotifyType, type)}; its log says why`,
+        type,
+      )
   }
 }

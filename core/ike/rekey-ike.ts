@@ -2,7 +2,7 @@ import type { KeyExchange } from '../contracts/crypto.ts'
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { PeerError } from '../errors.ts'
-import { ExchangeType, NotifyType, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
+import { ExchangeType, NotifyType, nameOf, type Payload, type Proposal, ProtocolId, payloadOf } from '../wire/index.ts'
 import { setChannel } from './channel.ts'
 import { isLower, lowest, type Rival } from './collision.ts'
 import type { Exchange } from './exchange.ts'
@@ -115,7 +115,7 @@ export class RekeyIke implements Exchange {
 
   #refused(sa: IkeSa, type: number, now: number): void {
     if (type === NotifyType.TEMPORARY_FAILURE && ++this.#retries <= MAX_RETRIES) return sa.later(this, now)
-    const why = `the peer refuses to rekey the IKE SA with notify ${type}`
+    const why = `the peer refuses to rekey the IKE SA with ${nameOf(NotifyType, type)}`
     if (type === NotifyType.INVALID_SYNTAX) throw new PeerError('PEER_SYNTAX', why)
     sa.rekeyAt = now + REFUSED_MS
     sa.effect({ type: 'rekey-failed', code: 'PEER_REKEY', why })

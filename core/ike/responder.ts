@@ -142,6 +142,7 @@ export class Responder {
       { type: 'KE', group: suite.ke, data: own.publicValue },
       { type: 'Nonce', data: nr },
       ...this.#certificateWishes(),
+      ...(this.#host.peers().some(p => p.childless !== 'never') ? [notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED)] : []),
       ...(suite.additional === undefined ? [] : [notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED)]),
     ]
     sa.wishes = readWishes(payloads)

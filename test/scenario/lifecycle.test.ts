@@ -177,6 +177,18 @@ describe('trap policies', () => {
     expect(a.of('child-up')).toHaveLength(1)
   })
 
+  scenario('the child that traffic asked for is the one that is made', async seed => {
+    const { net, alice, moon } = topologies.nat1({ seed, trace: false })
+    alice.addAddress('10.7.0.1/24')
+    const lan = gateways('trap').a.children['lan']!
+    const other = child({ name: 'other', start: 'trap', local: ['10.8.0.0/24'], remote: ['10.6.0.0/24'] })
+    const a = await node(net, alice, { peers: [{ ...gateways('trap').a, children: { other, lan } }] })
+    await node(net, moon, { peers: [gateways('trap').m] })
+    expect(await ping(net, alice, '10.3.0.5', 1, '10.7.0.1')).toBe(1)
+    expect(a.of('child-up').map(e => e.child)).toEqual(['lan'])
+    expect(a.of('child-failed')).toEqual([])
+  })
+
   scenario('a packet that waited for its Child SA too long is not sent', async seed => {
     const { net, alice, moon } = topologies.nat1({ seed, trace: false })
     alice.addAddress('10.7.0.1/24')

@@ -85,6 +85,8 @@ test('a full configuration becomes settings with exact types', () => {
     pool: 'rw',
     encapsulation: 'force',
     start: 'connect',
+    redirect: true,
+    childless: 'allow',
     reauthMs: 0,
     reconnect: false,
     dpdMs: 0,
