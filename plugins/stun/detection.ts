@@ -252,7 +252,10 @@ export class Detection implements Machine<DetectionIn, DetectionOut> {
       sent += probe.transaction.sent
       answered++
     }
-    return (sent - answered + 1) / (sent + 2)
+    if (sent === 0) return 0.5
+    const share = (sent - answered + 1) / (sent + 2)
+    // few samples may flatter the line: one standard deviation on top
+    return share + Math.sqrt((share * (1 - share)) / (sent + 2))
   }
 
   /** After how many requests silence counts, and how long to wait after the last of them, ms. */

@@ -60,8 +60,9 @@ describe.each(LINKS)('every NAT of the kit is recognized over %s', (_, access) =
     serveStun(net, stun)
     const report = detected(net, detect(net, alice, '10.1.0.5', { server: SERVER }))
     expect(values(report)).toEqual(expected(behaviour))
+    // two silent probes of nine requests each, at a guess of losses that is cautious
     for (const { value, confidence } of report.verdicts)
-      if (value !== undefined) expect(confidence).toBeGreaterThan(0.99)
+      if (value !== undefined) expect(confidence).toBeGreaterThan(access.loss === undefined ? 0.99 : 0.97)
   })
 })
 
