@@ -28,13 +28,13 @@ export class Authentication {
     const [locals, remotes] = [connection.sectionsLike('local'), connection.sectionsLike('remote')]
     this.#local = locals[0]
     this.#remote = remotes[0]
-    const method = (section: Section | undefined) => section?.take('auth')?.text ?? 'pubkey'
-    this.#methods = { local: method(this.#local), remote: method(this.#remote) }
+    const auth = (section: Section | undefined) => section?.take('auth')?.text ?? 'pubkey'
+    this.#methods = { local: auth(this.#local), remote: auth(this.#remote) }
     this.refusal =
       locals.length > 1 || remotes.length > 1
         ? 'several rounds of authentication are not supported'
         : Object.values(this.#methods)
-            .filter(each => each !== 'psk' && !/^(pubkey|rsa|ecdsa|ed25519|ed448|ike:)/.test(each))
+            .filter(each => each !== 'psk' && each !== EAP && !/^(pubkey|rsa|ecdsa|ed25519|ed448|ike:)/.test(each))
             .map(each => `authentication ${each} is not supported`)[0]
   }
 
@@ -45,12 +45,17 @@ export class Authentication {
       ...(remoteId !== undefined && { remoteId }),
     }
     const { local, remote } = this.#methods
-    const [ownPsk, theirPsk] = [local === 'psk', remote === 'psk']
-    if (ownPsk !== theirPsk)
-      settings['auth'] = { local: ownPsk ? 'psk' : 'certificate', remote: theirPsk ? 'psk' : 'certificate' }
-    if (ownPsk || theirPsk) settings['psk'] = this.#psk(localId, remoteId)
-    if (!ownPsk) Object.assign(settings, this.#ownCertificate())
-    if (!theirPsk) Object.assign(settings, this.#trust())
+    const [own, theirs] = [method(local), method(remote)]
+    if (own !== theirs) settings['auth'] = { local: own, remote: theirs }
+    if (own === 'psk' || theirs === 'psk') settings['psk'] = this.#psk(localId, remoteId)
+    if (own === 'certificate') Object.assign(settings, this.#ownCertificate())
+    if (theirs === 'certificate') Object.assign(settings, this.#trust())
+    if (own === EAP) settings['eap'] = this.#user(localId)
+    if (theirs === EAP) {
+      settings['eap'] = { users: this.#secrets.passwords() }
+      const asked = this.#remote?.take('eap_id')
+      if (asked?.text !== '%any') this.#note(asked, 'dropped', 'whoever has a password in `eap.users` may come in')
+    }
     return { ...settings, ...this.#ppk() }
   }
 
@@ -93,6 +98,21 @@ export class Authentication {
       `no secret was found for it: give it in the environment variable ${variable}`,
     )
     return { env: variable }
+  }
+
+  #user(localId: string | undefined): Record<string, unknown> {
+    const value = this.#local?.take('eap_id')
+    const user = value?.text ?? localId
+    const password = user === undefined ? undefined : this.#secrets.passwords()[user]
+    if (password === undefined) {
+      const { at, name } = this.#connection
+      this.#note(
+        value ?? { text: '{ … }', at, name },
+        'changed',
+        'no secret was found for it: give it as `eap.password`',
+      )
+    }
+    return { user: user ?? '', ...(password !== undefined && { password }) }
   }
 
   #ownCertificate(): Record<string, unknown> {
@@ -156,5 +176,9 @@ export class Authentication {
     return { ppk: { keys, required: !(required === undefined || isNo(required.text)) } }
   }
 }
+
+const EAP = 'eap-mschapv2'
+
+const method = (auth: string): string => (auth === 'psk' || auth === EAP ? auth : 'certificate')
 
 const KEY_FOLDERS = ['private', 'rsa', 'ecdsa', 'pkcs8'] as const

@@ -12,6 +12,7 @@ interface Shared {
 export class Secrets {
   readonly #keys: readonly Shared[]
   readonly #ppks: readonly Shared[]
+  readonly #passwords: readonly Shared[]
   /** Files of private keys that are named. */
   readonly privateKeys: readonly string[]
 
@@ -24,6 +25,7 @@ export class Secrets {
       })
     this.#keys = shared('ike')
     this.#ppks = shared('ppk')
+    this.#passwords = shared('eap')
     this.privateKeys = (section?.sectionsLike('private') ?? []).flatMap(each => each.take('file')?.text ?? [])
   }
 
@@ -35,6 +37,11 @@ export class Secrets {
       return { score, secret }
     })
     return scored.filter(({ score }) => score > 0).sort((a, b) => b.score - a.score)[0]?.secret
+  }
+
+  /** Passwords by the names that have them. */
+  passwords(): Readonly<Record<string, Written>> {
+    return Object.fromEntries(this.#passwords.flatMap(({ ids, secret }) => ids.map(id => [id, secret])))
   }
 
   /** @param id - undefined: all that there are, since a responder takes what the peer names */

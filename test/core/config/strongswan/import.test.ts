@@ -181,6 +181,43 @@ pools { rw4 { addrs = 10.9.0.0/24
     expect(why).toMatch(/XFRM/)
   })
 
+  test('EAP-MSCHAPv2, as client and as gateway', () => {
+    put({
+      'swanctl.conf': `connections {
+  home { remote_addrs = gw.example.org
+    local { auth = eap-mschapv2
+      eap_id = alice }
+    remote { id = gw.example.org
+      cacerts = ca.pem }
+    children { net { } } }
+  rw { local { certs = gw.pem }
+    remote { auth = eap-mschapv2
+      eap_id = %any }
+    children { net { } } }
+}
+secrets { eap-alice { id = alice
+    secret = hush }
+  eap-bob { id = bob
+    secret = hash }
+  private-gw { file = gw.pem } }
+`,
+    })
+    const { config, notes, problems } = run('swanctl.conf')
+    expect(config.peers).toMatchObject({
+      home: {
+        auth: { local: 'eap-mschapv2', remote: 'certificate' },
+        eap: { user: 'alice', password: 'hush' },
+        trust: { ca: [{ file: join(folder, 'x509ca/ca.pem') }] },
+      },
+      rw: {
+        auth: { local: 'certificate', remote: 'eap-mschapv2' },
+        eap: { users: { alice: 'hush', bob: 'hash' } },
+        key: { file: join(folder, 'private/gw.pem') },
+      },
+    })
+    expect([notes, problems]).toEqual([[], []])
+  })
+
   test('what natweave cannot do is refused as a whole, with the reason', () => {
     put({
       'swanctl.conf': `connections {
