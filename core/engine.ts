@@ -303,6 +303,13 @@ export class Engine {
       facts['forceEncapsulation'] = { value: true, source: `peers.${name}.encapsulation`, at: now }
     peer.facts = facts
     const { plan, why } = planFor(this.#host, settings, facts)
+    if (plan === undefined && settings.remote === undefined)
+      return this.#failed(
+        peer,
+        'PATH_FAILED',
+        `the address of ${name} is not known, and no plan does without: ${why}`,
+        now,
+      )
     if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
     this.#rim.event(name, { type: 'connecting', plan }, now)
     peer.path = plan.path
