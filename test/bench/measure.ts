@@ -12,6 +12,8 @@ export interface Figure {
 export interface Bench<F extends Figure = Figure> {
   readonly name: string
   readonly about: string
+  /** Why it cannot be run here, in words; undefined, or absent: it can. */
+  obstacle?(): string | undefined
   run(): Promise<readonly F[]>
   /** Figures as a table of their own; absent: a line for each. */
   show?(figures: readonly F[]): string

@@ -6,8 +6,9 @@ import { handshakes } from './handshakes.ts'
 import type { Bench, Figure } from './measure.ts'
 import { overhead } from './overhead.ts'
 import { peers } from './peers.ts'
+import { tunnel } from './tunnel.ts'
 
-const BENCHES: readonly Bench[] = [peers, esp, handshakes, codec, overhead, dos]
+const BENCHES: readonly Bench[] = [tunnel, peers, esp, handshakes, codec, overhead, dos]
 const USAGE = `usage: npm run bench -- [--only ${BENCHES.map(b => b.name).join('|')}] [--json]`
 
 const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 })
@@ -45,9 +46,15 @@ async function main(args: readonly string[]): Promise<void> {
     process.exitCode = 2
     return
   }
-  const results: { bench: string; about: string; figures: readonly Figure[] }[] = []
-  for (const { name, about, run, show = table } of chosen) {
+  const results: { bench: string; about: string; figures: readonly Figure[]; notRun?: string }[] = []
+  for (const { name, about, run, show = table, obstacle } of chosen) {
     if (!json) process.stdout.write(`\n${name}: ${about}\n`)
+    const why = obstacle?.()
+    if (why !== undefined) {
+      results.push({ bench: name, about, figures: [], notRun: why })
+      if (!json) process.stdout.write(`  not run: ${why}\n`)
+      continue
+    }
     const figures = await run()
     results.push({ bench: name, about, figures })
     if (json) continue
