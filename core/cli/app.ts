@@ -36,28 +36,31 @@ const onePeer = {
   parameters: [{ brief: 'Peer as named in the configuration', parse: name, placeholder: 'peer' }],
 } as const
 
+/** Of commands that run a build. */
+const running = {
+  config,
+  socket,
+  detach: { kind: 'boolean', brief: 'Go to the background once it is up', default: false, withNegated: false },
+  keylog: {
+    kind: 'parsed',
+    parse: path,
+    brief: 'Write all session keys to this file, for decoding captures',
+    optional: true,
+    placeholder: 'file',
+  },
+  logLevel: {
+    kind: 'enum',
+    values: ['debug', 'info', 'warn', 'error'] as readonly LogLevel[],
+    brief: 'How much to log',
+    optional: true,
+  },
+  json,
+} as const
+
 const up = buildCommand({
   loader: async () => import('./commands/up.ts'),
   parameters: {
-    flags: {
-      config,
-      socket,
-      detach: { kind: 'boolean', brief: 'Go to the background once it is up', default: false, withNegated: false },
-      keylog: {
-        kind: 'parsed',
-        parse: path,
-        brief: 'Write all session keys to this file, for decoding captures',
-        optional: true,
-        placeholder: 'file',
-      },
-      logLevel: {
-        kind: 'enum',
-        values: ['debug', 'info', 'warn', 'error'] as readonly LogLevel[],
-        brief: 'How much to log',
-        optional: true,
-      },
-      json,
-    },
+    flags: running,
   },
   docs: {
     brief: 'Run natweave: answer peers, connect those with start: connect',
@@ -65,6 +68,18 @@ const up = buildCommand({
       { input: '', brief: 'in the foreground, until Ctrl-C' },
       { input: '--detach', brief: 'in the background; natweave down ends it' },
       { input: '--config office.yaml --json', brief: 'events as JSON lines' },
+    ],
+  },
+})
+
+const mediate = buildCommand({
+  loader: async () => import('./commands/mediate.ts'),
+  parameters: { flags: running },
+  docs: {
+    brief: 'Run a mediation server, by which peers behind NATs find each other',
+    customUsage: [
+      { input: '', brief: 'in the foreground, telling who registers and who asks for whom' },
+      { input: '--detach', brief: 'in the background; natweave down ends it' },
     ],
   },
 })
@@ -321,14 +336,28 @@ const matrixProblems = buildCommand({
   },
 })
 
+const matrixNat = buildCommand({
+  loader: async () => import('./commands/matrix-nat.ts'),
+  parameters: {
+    flags: {
+      seed: { kind: 'parsed', parse: numberParser, brief: 'Seed of the simulation', default: '1' },
+      json,
+    },
+  },
+  docs: {
+    brief: 'Which NATs let two hosts find each other through a mediation server, each pair on the virtual internet',
+  },
+})
+
 const matrix = buildRouteMap({
-  routes: { problems: matrixProblems },
+  routes: { problems: matrixProblems, nat: matrixNat },
   docs: { brief: 'Tables of what works, from live runs on the virtual internet' },
 })
 
 const root = buildRouteMap({
   routes: {
     up,
+    mediate,
     connect,
     disconnect,
     rekey,

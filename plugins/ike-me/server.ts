@@ -144,7 +144,16 @@ export class MediationServer {
     const key = openingKey(client.key, id!)
     if (!this.#openings.has(key)) client.openings++
     this.#openings.set(key, { from: client.key, to: to.key, until: now + OPENING_MS })
-    return [...answer(), ...this.#relay(to, client, connect, key)]
+    return [
+      ...answer(),
+      {
+        type: 'progress',
+        peer: client.sa.peer,
+        step: 'asks',
+        text: `${showIdentity(client.id)} asks for ${showIdentity(to.id)}`,
+      },
+      ...this.#relay(to, client, connect, key),
+    ]
   }
 
   /** Only whoever was asked may answer, and only with the ID he was given. */

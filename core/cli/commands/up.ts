@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { loadConfig } from '../../config/index.ts'
+import { type Loaded, loadConfig } from '../../config/index.ts'
 import type { LogLevel } from '../../contracts/log.ts'
 import type { Natweave, NatweaveEvent } from '../../contracts/natweave.ts'
 import { NatweaveError } from '../../errors.ts'
@@ -26,8 +26,11 @@ export default async function up(this: unknown, flags: UpFlags): Promise<void> {
   await guarded(flags.json, out => (flags.detach ? detach(flags, out) : foreground(flags, out)))
 }
 
-async function foreground(flags: UpFlags, out: Output): Promise<number> {
-  const config = await loadConfig({ file: flags.config })
+const foreground = async (flags: UpFlags, out: Output): Promise<number> =>
+  run(await loadConfig({ file: flags.config }), flags, out)
+
+/** Runs a build until it is told to stop. */
+export async function run(config: Loaded, flags: UpFlags, out: Output): Promise<number> {
   const log = stderrLog(flags.logLevel ?? config.log.level, config.log.format)
   const natweave = await build(config, log)
   const stopped = untilStopped()
@@ -85,7 +88,7 @@ function report(event: NatweaveEvent, { json, logLevel }: UpFlags, out: Output):
 }
 
 /** Starts the same command without a terminal and waits until it answers, or hands on its error and exit code. */
-async function detach(flags: UpFlags, out: Output): Promise<number> {
+export async function detach(flags: UpFlags, out: Output): Promise<number> {
   const socket = flags.socket ?? defaultSocket()
   const config = await loadConfig({ file: flags.config })
   if (await isRunning(socket))
