@@ -23,6 +23,8 @@ const SPRAY_AFTER_MS = 400
 const CHECKS_MS = 15_000
 /** An attempt that nobody has brought to an end: the peer has died, or the server on the way. */
 const LIFE_MS = 45_000
+/** Message ID of checks of a path in use. */
+const ALIVE_NUMBER = 0xffff_fffe
 /** Checks that came before the answer that brings the key to verify them. */
 const MAX_HELD = 8
 /** A run of ports at one address is no list of sightings but a forecast. */
@@ -50,6 +52,8 @@ export type AttemptOut =
   /** So many further sockets are wanted beside this endpoint; `bound` brings them. */
   | { readonly type: 'bind'; readonly base: Endpoint; readonly count: number }
   | { readonly type: 'punching'; readonly text: string }
+  /** The path that is used has answered `probe`. */
+  | { readonly type: 'alive'; readonly flow: Flow }
 
 /** What this host tells of itself. */
 export interface OwnOffer extends Offer {
@@ -81,6 +85,8 @@ export class Attempt {
   #works = false
   #stopped = false
   #opener: Opener | undefined
+  /** A socket of its own that IKE uses now. */
+  #used: Endpoint | undefined
   #sprayer: Sprayer | undefined
   readonly #held: { readonly check: Check; readonly flow: Flow }[] = []
 
@@ -104,9 +110,18 @@ export class Attempt {
     return this.#chosen !== undefined && sameFlow(this.#chosen.flow, flow)
   }
 
-  /** Sockets that are bound for this attempt alone. */
+  /** Sockets that are bound for this attempt alone and unused, and the one that IKE uses. */
   get sockets(): readonly Endpoint[] {
     return this.#opener?.sockets ?? []
+  }
+
+  get used(): Endpoint | undefined {
+    return this.#used
+  }
+
+  /** Whether this flow is one of its pairs. */
+  has(flow: Flow): boolean {
+    return this.#list?.pairs.some(pair => sameFlow(pair.flow, flow)) === true
   }
 
   get deadline(): number {
@@ -157,6 +172,7 @@ export class Attempt {
     if (!isAuthentic(crypto, check, this.theirs.key)) return undefined
     const out: AttemptOut[] = []
     if (!check.response) out.push({ type: 'transmit', bytes: checkResponse(crypto, flow, check, this.#keys), flow })
+    if (check.response && check.number === ALIVE_NUMBER) return [{ type: 'alive', flow }]
     if (this.#stopped) return out
     if (!check.response) {
       out.push(...this.#told(this.#list.step({ type: 'request', flow, priority: check.priority }, now), now))
@@ -191,9 +207,21 @@ export class Attempt {
     this.#opener?.add(local, now)
   }
 
-  /** IKE uses this flow: its socket is not the attempt's any more. */
-  release(local: Endpoint): void {
+  /** IKE uses this endpoint: where it is a socket of the attempt, it lives as long as the attempt. */
+  use(local: Endpoint): void {
+    if (this.sockets.some(socket => sameEndpoint(socket, local))) this.#used = local
     this.#opener?.release(local)
+  }
+
+  /** Sockets that are closed now. */
+  forget(local: Endpoint): void {
+    this.#opener?.release(local)
+    if (this.#used !== undefined && sameEndpoint(this.#used, local)) this.#used = undefined
+  }
+
+  /** Asks whether the path that IKE uses still works; comes back as `alive`. */
+  probe(flow: Flow): AttemptOut {
+    return { type: 'transmit', bytes: checkRequest(this.#options.crypto, flow, ALIVE_NUMBER, this.#keys), flow }
   }
 
   /** Ends all checks; what the peer still asks is answered. */

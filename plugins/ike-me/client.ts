@@ -6,7 +6,15 @@ import { type LocalCandidate, Pacer } from '../../core/path/index.ts'
 import { ExchangeType, NotifyType, type Payload } from '../../core/wire/index.ts'
 import { Attempt, type AttemptOut } from './attempt.ts'
 import type { Check } from './check.ts'
-import { type Connect, connectPayloads, meNotify, offerOf, readConnect } from './connect.ts'
+import {
+  type Connect,
+  connectPayloads,
+  meNotify,
+  offerOf,
+  readConnect,
+  reflexiveOf,
+  reflexiveRequest,
+} from './connect.ts'
 import { disclosed } from './disclose.ts'
 import { hexOf, type Links, type Met } from './links.ts'
 import { Mediation } from './mediation.ts'
@@ -14,6 +22,7 @@ import { COUNTERS, NatProbe } from './nat-probe.ts'
 import { type HardNat, makeOffer } from './offers.ts'
 import type { PeerRole, Settings } from './options.ts'
 import { ID_OCTETS } from './tasks.ts'
+import { PathWatch } from './watch.ts'
 
 type Mediated = Extract<PeerRole, { readonly type: 'mediated' }>
 type In<T extends ServiceIn['type']> = Extract<ServiceIn, { readonly type: T }>
@@ -46,6 +55,8 @@ export class MediationClient {
     string,
     { sockets: Endpoint[]; missing: number; readonly next: ((now: number) => ServiceOut[])[] }
   >()
+  /** Paths in use that this host has chosen, by IKE SA. */
+  readonly #watches = new Map<string, PathWatch>()
   #candidates: readonly Candidate[] = []
 
   constructor(
@@ -67,6 +78,7 @@ export class MediationClient {
     for (const { retryAt, probe } of this.#servers.values()) due = Math.min(due, retryAt, probe?.deadline ?? Infinity)
     for (const { until } of this.#finds.values()) due = Math.min(due, until)
     for (const attempt of this.#links.attempts.values()) due = Math.min(due, attempt.deadline)
+    for (const { deadline } of this.#watches.values()) due = Math.min(due, deadline)
     return due
   }
 
@@ -110,22 +122,15 @@ export class MediationClient {
   up(sa: IkeSaRef, met: Met | undefined, now: number): ServiceOut[] {
     const server = this.#servers.get(sa.peer)
     if (met?.role === 'client' && server !== undefined) return this.#registered(server, sa, met, now)
-    return this.#connected(sa, met)
+    return this.#connected(sa, met, now)
   }
 
   #registered(server: Mediation, sa: IkeSaRef, met: Extract<Met, { role: 'client' }>, now: number): ServiceOut[] {
     server.up(sa)
     const out: ServiceOut[] = this.#gone(server)
     const { seen, probe } = met
-    if (seen !== undefined) {
-      const source = `mediation server ${server.name}`
-      server.reflexive = { kind: 'server-reflexive', ...seen, source, until: Infinity }
-      out.push({ type: 'candidate', candidate: server.reflexive })
-      if (probe !== undefined) {
-        server.probe = new NatProbe(this.#context.crypto, probe, seen, sa.flow.remote)
-        out.push(...server.probe.start(now).map(transmit))
-      }
-    }
+    server.keys = probe
+    if (seen !== undefined) out.push(...this.#seen(server, seen, now))
     const where = seen === undefined ? '' : `, seen as ${showEndpoint(seen.endpoint)}`
     for (const find of this.#finds.values())
       if (this.#role(find.peer)?.by === server.name && find.waits === 'server')
@@ -133,15 +138,26 @@ export class MediationClient {
     return out
   }
 
+  /** Where the server sees this host, and what that tells of the NAT in between. */
+  #seen(server: Mediation, seen: { readonly endpoint: Endpoint; readonly base: Endpoint }, now: number): ServiceOut[] {
+    const source = `mediation server ${server.name}`
+    server.reflexive = { kind: 'server-reflexive', ...seen, source, until: Infinity }
+    const { keys, sa } = server
+    server.probe = keys && sa && new NatProbe(this.#context.crypto, keys, seen, sa.flow.remote)
+    return [{ type: 'candidate', candidate: server.reflexive }, ...(server.probe?.start(now) ?? []).map(transmit)]
+  }
+
   /** An IKE SA with a peer that may have been looked for, whoever has started it. */
-  #connected(sa: IkeSaRef, met: Met | undefined): ServiceOut[] {
+  #connected(sa: IkeSaRef, met: Met | undefined, now: number): ServiceOut[] {
     const out: ServiceOut[] = []
     const attempt = met?.role === 'mediated' ? this.#links.attempts.get(met.attempt) : undefined
     if (attempt !== undefined) {
-      attempt.sa = sa.id
-      attempt.stop()
-      attempt.release(sa.flow.local)
-      out.push(...this.#close(attempt))
+      out.push(...this.#attach(attempt, sa))
+      // others know no checks after IKE has begun
+      if (met?.role === 'mediated' && met.echoes) {
+        attempt.until = Infinity
+        if (attempt.controlling) this.#watches.set(sa.id, new PathWatch(sa, attempt, now))
+      }
     }
     const find = this.#finds.get(sa.peer)
     if (find === undefined) return out
@@ -159,9 +175,45 @@ export class MediationClient {
         if (this.#role(find.peer)?.by === server.name && find.attempt?.checking !== true) find.waits = 'server'
       return this.#gone(server)
     }
+    this.#watches.delete(sa.id)
     const out: ServiceOut[] = []
     for (const attempt of this.#links.attempts.values()) if (attempt.sa === sa.id) out.push(...this.#drop(attempt))
     return out
+  }
+
+  /** IKE goes another way: what has found that way belongs to the SA now, and what it used before goes. */
+  moved(sa: IkeSaRef, now: number): ServiceOut[] {
+    const server = this.#servers.get(sa.peer)
+    if (server?.sa?.id === sa.id) server.sa = sa
+    const found = [...this.#links.attempts.values()].find(a => a.peer === sa.peer && a.sa !== sa.id && a.has(sa.flow))
+    const watch = this.#watches.get(sa.id)
+    if (found === undefined) {
+      watch?.moved(sa, watch.attempt, now)
+      return []
+    }
+    const before = [...this.#links.attempts.values()].filter(a => a.sa === sa.id)
+    const out = this.#attach(found, sa)
+    found.until = Infinity
+    watch?.moved(sa, found, now)
+    return [...out, ...before.flatMap(old => this.#drop(old))]
+  }
+
+  #attach(attempt: Attempt, sa: IkeSaRef): ServiceOut[] {
+    attempt.sa = sa.id
+    attempt.stop()
+    attempt.use(sa.flow.local)
+    return this.#close(attempt)
+  }
+
+  /** Looks for another way while the SA stands: the one it has is dead, or goes through a relay. */
+  #lookAgain(watch: PathWatch, now: number): ServiceOut[] {
+    const { peer } = watch.sa
+    const { by } = this.#role(peer)!
+    const server = this.#servers.get(by)!
+    if (server.sa === undefined || this.#finds.has(peer)) return []
+    const attempt = this.#attempt(peer, by, this.#context.rng.bytes(ID_OCTETS), true, now)!
+    watch.looking = attempt.name
+    return this.#ask(attempt, server, now)
   }
 
   connectFailed({ peer, why }: In<'connect-failed'>, now: number): ServiceOut[] {
@@ -199,6 +251,8 @@ export class MediationClient {
 
   response(tag: string, payloads: readonly Payload[], now: number): ServiceOut[] {
     const [kind, name = ''] = tag.split(' ')
+    const server = this.#servers.get(name)
+    if (kind === 'refresh') return server === undefined ? [] : this.#relearned(server, payloads, now)
     const attempt = this.#links.attempts.get(name)
     if (attempt === undefined) return []
     const error = payloads.find(p => p.type === 'N' && p.notify < 16_384)
@@ -208,7 +262,8 @@ export class MediationClient {
       return this.#begin(attempt, now)
     }
     const find = this.#finds.get(attempt.peer)
-    if (failed === undefined || find?.attempt !== attempt) return []
+    if (failed === undefined) return []
+    if (find?.attempt !== attempt) return this.#drop(attempt)
     find.attempt = undefined
     const dropped = this.#drop(attempt)
     const { id } = this.#role(attempt.peer)!
@@ -234,6 +289,12 @@ export class MediationClient {
     }
     for (const find of this.#finds.values())
       if (now >= find.until) out.push(...this.#fail(find, ...lateness(find, this.#role(find.peer)!)))
+    for (const watch of this.#watches.values()) {
+      const looks = watch.looking !== undefined && this.#links.attempts.has(watch.looking)
+      const due = watch.timeout(now, looks)
+      if (due === 'probe') out.push(...this.#did(watch.attempt, [watch.attempt.probe(watch.sa.flow)], now))
+      else if (due !== undefined) out.push(progress(watch.sa.peer, due, LOOKS[due]), ...this.#lookAgain(watch, now))
+    }
     for (const attempt of this.#links.attempts.values()) {
       if (now >= attempt.until) out.push(...this.#drop(attempt))
       else if (now >= attempt.deadline) out.push(...this.#did(attempt, attempt.timeout(now), now))
@@ -249,9 +310,25 @@ export class MediationClient {
       const did = attempt.check(check, flow, now)
       return did && this.#did(attempt, did, now)
     }
-    for (const server of this.#servers.values())
-      if (server.probe?.answer(check, flow) === true) return this.#counted(server, now)
+    for (const server of this.#servers.values()) {
+      const answer = server.probe?.answer(check, flow)
+      if (answer === true) return this.#counted(server, now)
+      if (answer === 'moved') return this.#relearn(server)
+    }
     return undefined
+  }
+
+  /** The server is asked anew where it sees this host, over IKE: so it learns where its own messages have to go. */
+  #relearn({ name, sa }: Mediation): ServiceOut[] {
+    if (sa === undefined) return []
+    const tag = `refresh ${name}`
+    return [{ type: 'request', sa: sa.id, exchange: ExchangeType.ME_CONNECT, payloads: [reflexiveRequest()], tag }]
+  }
+
+  #relearned(server: Mediation, payloads: readonly Payload[], now: number): ServiceOut[] {
+    const seen = reflexiveOf(payloads)?.endpoint
+    if (seen === undefined || server.sa === undefined) return []
+    return [...this.#gone(server), ...this.#seen(server, { endpoint: seen, base: server.sa.flow.local }, now)]
   }
 
   bound({ tag, local }: In<'bound'>, now: number): ServiceOut[] {
@@ -274,18 +351,25 @@ export class MediationClient {
     if (attempt === undefined) return []
     find.attempt = attempt
     find.waits = 'answer'
+    return this.#ask(attempt, server, now)
+  }
+
+  #ask(attempt: Attempt, server: Mediation, now: number): ServiceOut[] {
+    const { peer } = attempt
     return this.#prepared(server, now, () => {
       // meanwhile the peer may have been faster, or nobody wants it any more
       if (!this.#links.attempts.has(attempt.name) || server.sa === undefined) return []
       const offered = this.#offer(attempt, server)
       if (offered === undefined) {
         const why = 'the options disclose no endpoint of this host, so nobody could reach it'
-        return this.#fail(find, 'PATH_NOTHING_DISCLOSED', why)
+        const find = this.#finds.get(peer)
+        return find?.attempt === attempt ? this.#fail(find, 'PATH_NOTHING_DISCLOSED', why) : this.#drop(attempt)
       }
-      const { id } = this.#role(find.peer)!
-      const payloads = connectPayloads(toIdentification(id), offered, 'callback')
+      const { id } = this.#role(peer)!
+      // nobody waits for a peer with whom an SA stands
+      const payloads = connectPayloads(toIdentification(id), offered, this.#finds.has(peer) ? 'callback' : undefined)
       return [
-        progress(find.peer, 'offering', `told ${by}: ${offered.endpoints.map(shown).join(', ')}`),
+        progress(peer, 'offering', `told ${server.name}: ${offered.endpoints.map(shown).join(', ')}`),
         { type: 'request', sa: server.sa.id, exchange: ExchangeType.ME_CONNECT, payloads, tag: `open ${attempt.name}` },
       ]
     })
@@ -394,10 +478,18 @@ export class MediationClient {
       case 'nominated': {
         const { flow } = o.pair
         const text = `${showEndpoint(flow.remote)} after ${o.checks} checks and ${Math.round(now - attempt.startedAt)} ms: ${o.why}`
+        const watch = [...this.#watches.values()].find(w => w.looking === attempt.name)
+        if (watch !== undefined)
+          return watch.prefers(o.pair)
+            ? [progress(peer, 'moving', text), { type: 'move', sa: watch.sa.id, flow }]
+            : this.#drop(attempt)
         const find = this.#finds.get(peer)
         if (find?.attempt === attempt) find.waits = 'ike'
         return [progress(peer, 'chosen', text), { type: 'ready', peer, flow, why: o.why }]
       }
+      case 'alive':
+        for (const watch of this.#watches.values()) if (watch.attempt === attempt) watch.alive(o.flow, now)
+        return []
       case 'bind':
         return Array.from({ length: o.count }, (_, i) => ({
           type: 'bind',
@@ -420,13 +512,14 @@ export class MediationClient {
 
   #drop(attempt: Attempt): ServiceOut[] {
     this.#links.attempts.delete(attempt.name)
-    return this.#close(attempt)
+    const { used } = attempt
+    return [...this.#close(attempt), ...(used === undefined ? [] : [{ type: 'unbind', local: used } as const])]
   }
 
   /** Sockets that nothing uses. */
   #close(attempt: Attempt): ServiceOut[] {
     const { sockets } = attempt
-    for (const local of sockets) attempt.release(local)
+    for (const local of sockets) attempt.forget(local)
     return sockets.map(local => ({ type: 'unbind', local }))
   }
 
@@ -518,6 +611,11 @@ export class MediationClient {
     return reflexive === undefined ? [] : [{ type: 'candidate-gone', candidate: reflexive }]
   }
 }
+
+const LOOKS = {
+  dead: 'the path does not answer any more: looking for another one',
+  relayed: 'the path goes through a relay: looking for a direct one',
+} as const
 
 /** Whether the attempt with the first ID gives way: strongSwan, whose IDs have 4 octets, knows no such rule. */
 function yields(own: Uint8Array, theirs: Uint8Array): boolean {

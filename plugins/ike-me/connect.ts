@@ -1,3 +1,5 @@
+import type { Endpoint } from '../../core/contracts/net.ts'
+import { candidatePriority } from '../../core/path/index.ts'
 import { type Identification, NotifyType, notifyOf, type Payload, payloadOf } from '../../core/wire/index.ts'
 import { decodeEndpoint, encodeEndpoint, type MeEndpoint } from './endpoint.ts'
 
@@ -15,6 +17,8 @@ export interface Connect {
   readonly failed: boolean
   readonly endpoints: readonly MeEndpoint[]
 }
+
+const REFLEXIVE = candidatePriority('server-reflexive')
 
 /** One that opens or answers: everything that is needed is there. */
 export interface Offer {
@@ -93,3 +97,17 @@ export const refusedPayloads = (who: Identification, id: Uint8Array): Payload[] 
   meNotify(NotifyType.ME_CONNECTID, id),
   { type: 'IDp', ...who },
 ]
+
+/** Client to server: where do you see me? In IKE_AUTH, and between natweave's ends in an ME_CONNECT of its own. */
+export const reflexiveRequest = (): Payload => endpointNotify({ kind: 'server-reflexive', priority: REFLEXIVE })
+
+/** The answer. */
+export const reflexiveAnswer = (endpoint: Endpoint): Payload =>
+  endpointNotify({ kind: 'server-reflexive', priority: REFLEXIVE, endpoint })
+
+/** The first endpoint of a message, if it is a server reflexive one; without an address it asks for one. */
+export function reflexiveOf(payloads: readonly Payload[]): MeEndpoint | undefined {
+  const data = notifyOf(payloads, NotifyType.ME_ENDPOINT)?.data
+  const value = data && decodeEndpoint(data)
+  return value?.kind === 'server-reflexive' ? value : undefined
+}

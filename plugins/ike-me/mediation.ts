@@ -1,4 +1,5 @@
 import type { Candidate, IkeSaRef } from '../../core/contracts/service.ts'
+import type { ProbeKeys } from './links.ts'
 import type { NatProbe } from './nat-probe.ts'
 
 const FIRST_RETRY_MS = 1_000
@@ -9,6 +10,7 @@ export class Mediation {
   /** Name of the server in the configuration. */
   readonly name: string
   sa: IkeSaRef | undefined
+  keys: ProbeKeys | undefined
   probe: NatProbe | undefined
   reflexive: Candidate | undefined
   /** When to try to reach the server again. */

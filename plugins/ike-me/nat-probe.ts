@@ -7,6 +7,9 @@ import type { ProbeKeys } from './links.ts'
 
 /** Number of the check that goes to the server's other port; those of the counting sockets follow. */
 const OTHER_PORT = 1
+/** Number of the check that tells whether the mapping of the main socket is still the same; it keeps it, too. */
+const REFRESH = 0x100
+const REFRESH_MS = 20_000
 const AGAIN_MS = 200
 const TRIES = 4
 /** Fresh sockets whose mappings show whether the NAT counts. */
@@ -30,6 +33,7 @@ export class NatProbe {
   #hard: boolean | undefined
   #tries = 0
   #againAt = Infinity
+  #refreshAt = Infinity
   #counting: { readonly locals: Endpoint[]; readonly ports: (number | undefined)[]; until: number } | undefined
 
   constructor(
@@ -58,10 +62,11 @@ export class NatProbe {
   }
 
   get deadline(): number {
-    return Math.min(this.#againAt, this.#counting?.until ?? Infinity)
+    return Math.min(this.#againAt, this.#refreshAt, this.#counting?.until ?? Infinity)
   }
 
   start(now: number): Sent[] {
+    this.#refreshAt = now + REFRESH_MS
     // nothing translates the port: then nothing maps anew
     if (sameEndpoint(this.#seen.endpoint, this.#seen.base)) {
       this.#hard = false
@@ -72,6 +77,10 @@ export class NatProbe {
   }
 
   timeout(now: number): Sent[] {
+    if (now >= this.#refreshAt) {
+      this.#refreshAt = now + REFRESH_MS
+      return [this.#check({ protocol: 17, local: this.#seen.base, remote: this.#server }, REFRESH)]
+    }
     if (now < this.#againAt) return []
     this.#againAt = ++this.#tries < TRIES ? now + AGAIN_MS : Infinity
     const other = { address: this.#server.address, port: IKE_PORT }
@@ -102,9 +111,11 @@ export class NatProbe {
     return step === undefined ? [] : predictPorts(ports.at(-1)!, step, FORECAST)
   }
 
-  /** @returns whether it was a true answer of the server */
-  answer(check: Check, flow: Flow): boolean {
+  /** @returns whether it was a true answer of the server; `moved`: the NAT maps the main socket otherwise now */
+  answer(check: Check, flow: Flow): boolean | 'moved' {
     if (!check.response || !isAuthentic(this.#crypto, check, this.#keys.peer) || check.seen === undefined) return false
+    if (check.number === REFRESH && sameEndpoint(flow.local, this.#seen.base))
+      return sameEndpoint(check.seen, this.#seen.endpoint) || 'moved'
     if (check.number === OTHER_PORT && sameEndpoint(flow.local, this.#seen.base)) {
       this.#againAt = Infinity
       this.#hard = !sameEndpoint(check.seen, this.#seen.endpoint)

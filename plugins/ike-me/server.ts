@@ -13,6 +13,8 @@ import {
   meNotify,
   offerOf,
   readConnect,
+  reflexiveAnswer,
+  reflexiveOf,
   refusedPayloads,
 } from './connect.ts'
 import { hexOf, type ProbeKeys } from './links.ts'
@@ -125,6 +127,9 @@ export class MediationServer {
   request(sa: IkeSaRef, payloads: readonly Payload[], now: number): ServiceOut[] {
     const client = this.#bySa.get(sa.id)!
     const connect = readConnect(payloads)
+    const asked = reflexiveOf(payloads)
+    if (connect.who === undefined && asked !== undefined && asked.endpoint === undefined)
+      return [{ type: 'respond', payloads: [reflexiveAnswer(sa.flow.remote)] }]
     const offer = offerOf(connect)
     const target = connect.who && fromIdentification(connect.who)
     if (offer === undefined || target === undefined) return answer(NotifyType.INVALID_SYNTAX)

@@ -63,6 +63,8 @@ export class MediationService implements Service {
       case 'sa-down':
         this.#server.down(input.sa)
         return this.#client.down(input.sa, now)
+      case 'sa-moved':
+        return this.#client.moved(input.sa, now)
       case 'connect-failed':
         return this.#client.connectFailed(input, now)
       case 'request':
@@ -77,7 +79,6 @@ export class MediationService implements Service {
         return this.#client.bound(input, now)
       case 'locals':
       case 'stop':
-      case 'sa-moved':
       case 'resolved':
         return []
     }

@@ -1,18 +1,15 @@
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../../core/contracts/ike-task.ts'
 import { PeerError } from '../../core/errors.ts'
-import { candidatePriority } from '../../core/path/index.ts'
 import { ExchangeType, NotifyType, notifyOf, type Payload } from '../../core/wire/index.ts'
 import type { Attempt } from './attempt.ts'
-import { meNotify } from './connect.ts'
+import { meNotify, reflexiveAnswer, reflexiveOf, reflexiveRequest } from './connect.ts'
 import { ECHO_NOTIFY, echoOf } from './echo.ts'
-import { decodeEndpoint, encodeEndpoint } from './endpoint.ts'
 import { hexOf, type Links, type ProbeKeys } from './links.ts'
 
 /** Octets of connect IDs and keys made here; strongSwan sends 4 and 16, and takes up to 16 and 32. */
 export const ID_OCTETS = 8
 export const KEY_OCTETS = 16
 
-const REFLEXIVE = candidatePriority('server-reflexive')
 /** The first exchange after IKE_SA_INIT: what strongSwan's mediation looks at, however many rounds follow. */
 const FIRST_AUTH = 1
 
@@ -85,23 +82,14 @@ export class MediationTask implements IkeTask {
     if (!response) {
       // in the first round only, and before anybody has authenticated: nothing here is secret
       this.#probe = { id: sa.rng.bytes(ID_OCTETS), own: sa.rng.bytes(KEY_OCTETS) }
-      payloads.push(
-        meNotify(NotifyType.ME_ENDPOINT, encodeEndpoint({ kind: 'server-reflexive', priority: REFLEXIVE })),
-        ...probePayloads(this.#probe.id, this.#probe.own),
-      )
+      payloads.push(reflexiveRequest(), ...probePayloads(this.#probe.id, this.#probe.own))
       return
     }
     // an answer without AUTH refuses; and not everybody who asks for mediation is to be served
     if (!payloads.some(p => p.type === 'AUTH')) return
     if (this.#links.roles.get(sa.peer ?? '')?.type !== 'mediation') return
-    const asked = notifyOf(request?.payloads ?? [], NotifyType.ME_ENDPOINT)?.data
-    if (asked !== undefined && decodeEndpoint(asked)?.kind === 'server-reflexive')
-      payloads.push(
-        meNotify(
-          NotifyType.ME_ENDPOINT,
-          encodeEndpoint({ kind: 'server-reflexive', priority: REFLEXIVE, endpoint: message.flow.remote }),
-        ),
-      )
+    const asked = request && reflexiveOf(request.payloads)
+    if (asked !== undefined) payloads.push(reflexiveAnswer(message.flow.remote))
     const theirs = probeOf(request?.payloads ?? [])
     let probe: ProbeKeys | undefined
     if (theirs !== undefined) {
@@ -113,8 +101,7 @@ export class MediationTask implements IkeTask {
 
   /** The server's answer. */
   #registered({ payloads, flow }: IncomingMessage, sa: IkeSaView): void {
-    const data = notifyOf(payloads, NotifyType.ME_ENDPOINT)?.data
-    const endpoint = data && decodeEndpoint(data)?.endpoint
+    const endpoint = reflexiveOf(payloads)?.endpoint
     const theirs = probeOf(payloads)
     const own = this.#probe
     const agreed = own !== undefined && theirs !== undefined && hexOf(theirs.id) === hexOf(own.id)

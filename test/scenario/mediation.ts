@@ -33,7 +33,7 @@ export const serving = (options: IkeMeOptions = {}): Wish => ({
 
 /** One end: the server, and the peers it may be connected to. */
 export function client(me: Name, peers: readonly Name[], wish: ClientWish = {}): Wish {
-  const { options = {}, med, peer: more, ...rest } = wish
+  const { options = {}, med, peer: more, plugins = [], ...rest } = wish
   const disclose = { ...V4_ONLY.disclose, ...options.disclose }
   return {
     peers: [
@@ -56,7 +56,7 @@ export function client(me: Name, peers: readonly Name[], wish: ClientWish = {}):
         }),
       ),
     ],
-    plugins: [ikeMe({ ...options, disclose })],
+    plugins: [ikeMe({ ...options, disclose }), ...plugins],
     ...rest,
   }
 }
