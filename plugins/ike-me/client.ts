@@ -6,36 +6,18 @@ import { type LocalCandidate, Pacer } from '../../core/path/index.ts'
 import { ExchangeType, NotifyType, type Payload } from '../../core/wire/index.ts'
 import { Attempt, type AttemptOut } from './attempt.ts'
 import type { Check } from './check.ts'
-import {
-  type Connect,
-  connectPayloads,
-  meNotify,
-  offerOf,
-  readConnect,
-  reflexiveOf,
-  reflexiveRequest,
-} from './connect.ts'
+import { type Connect, connectPayloads, offerOf, readConnect, reflexiveOf, reflexiveRequest } from './connect.ts'
 import { disclosed } from './disclose.ts'
 import { hexOf, type Links, type Met } from './links.ts'
 import { Mediation } from './mediation.ts'
 import { COUNTERS, NatProbe } from './nat-probe.ts'
 import { type HardNat, makeOffer } from './offers.ts'
-import type { PeerRole, Settings } from './options.ts'
+import type { Settings } from './options.ts'
+import { type Find, LOOKS, lateness, type Mediated, progress, respond, shown, transmit, yields } from './search.ts'
 import { ID_OCTETS } from './tasks.ts'
 import { PathWatch } from './watch.ts'
 
-type Mediated = Extract<PeerRole, { readonly type: 'mediated' }>
 type In<T extends ServiceIn['type']> = Extract<ServiceIn, { readonly type: T }>
-
-/** Somebody wants the peer: until a flow is found, or this time is over. */
-interface Find {
-  readonly peer: string
-  readonly since: number
-  readonly until: number
-  /** What it waits for, for the error when the time is over. */
-  waits: 'server' | 'online' | 'answer' | 'checks' | 'ike'
-  attempt: Attempt | undefined
-}
 
 const FIND_MS = 30_000
 /** Attempts of one peer that may be under way: the newest opening is the one that counts, an older one may still be used. */
@@ -611,50 +593,3 @@ export class MediationClient {
     return reflexive === undefined ? [] : [{ type: 'candidate-gone', candidate: reflexive }]
   }
 }
-
-const LOOKS = {
-  dead: 'the path does not answer any more: looking for another one',
-  relayed: 'the path goes through a relay: looking for a direct one',
-} as const
-
-/** Whether the attempt with the first ID gives way: strongSwan, whose IDs have 4 octets, knows no such rule. */
-function yields(own: Uint8Array, theirs: Uint8Array): boolean {
-  return theirs.length !== own.length || hexOf(theirs) < hexOf(own)
-}
-
-function lateness({ waits, since, until, peer }: Find, { by, id }: Mediated): [code: string, why: string] {
-  const seconds = Math.round((until - since) / 1_000)
-  switch (waits) {
-    case 'server':
-      return ['PATH_MEDIATION_SERVER', `the mediation server ${by} was not reached within ${seconds} s`]
-    case 'online':
-      return [
-        'PATH_OFFLINE',
-        `${showIdentity(id)} has not come online within ${seconds} s, or ${by} does not let it be asked for`,
-      ]
-    case 'answer':
-      return ['PATH_NO_ANSWER', `${peer} has not answered through ${by} within ${seconds} s`]
-    case 'checks':
-      return ['PATH_NO_PAIR', `no check was answered within ${seconds} s`]
-    case 'ike':
-      return ['PATH_NO_PAIR', `${peer} has not connected within ${seconds} s`]
-  }
-}
-
-const transmit = ({ bytes, flow }: { readonly bytes: Uint8Array; readonly flow: Flow }): ServiceOut => ({
-  type: 'transmit',
-  bytes,
-  flow,
-})
-
-const progress = (peer: string, step: string, text: string): ServiceOut => ({ type: 'progress', peer, step, text })
-
-const respond = (notify?: number): ServiceOut => ({
-  type: 'respond',
-  payloads: notify === undefined ? [] : [meNotify(notify)],
-})
-
-const shown = ({ kind, endpoint }: { readonly kind: string; readonly endpoint?: Endpoint }): string =>
-  endpoint === undefined
-    ? kind
-    : `${kind} ${endpoint.port === 0 ? `${endpoint.address} (any port)` : showEndpoint(endpoint)}`

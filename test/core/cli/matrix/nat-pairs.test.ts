@@ -11,7 +11,8 @@ let matrix: NatMatrix
 
 beforeAll(async () => {
   matrix = await runNatPairs(1)
-})
+  // on a busy machine
+}, 120_000)
 
 const EASY: readonly Side[] = ['none', 'full cone', 'restricted', 'port-restricted']
 const pair = (alice: Side, bob: Side) => matrix.pairs.find(p => p.alice === alice && p.bob === bob)!
