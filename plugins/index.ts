@@ -7,6 +7,7 @@ import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
 import { openssl } from './openssl/index.ts'
+import { portMapping } from './port-mapping/index.ts'
 import { type StunOptions, stun } from './stun/index.ts'
 import { type TcpEncapOptions, tcpEncap } from './tcp-encap/index.ts'
 import { type TunOptions, tun } from './tun/index.ts'
@@ -58,6 +59,10 @@ export {
   noble,
   nodeCrypto,
   openssl,
+  memory,
+  noble,
+  nodeCrypto,
+  portMapping,
   stun,
   tcpEncap,
   tun,

@@ -21,6 +21,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   udp: async () => (await import('../../plugins/udp/index.ts')).udp,
   raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,
+  'port-mapping': async () => (await import('../../plugins/port-mapping/index.ts')).portMapping,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   'eap-mschapv2': async () => (await import('../../plugins/eap-mschapv2/index.ts')).eapMschapv2,
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
