@@ -35,6 +35,8 @@ const LIFETIME_S = { default: 600, most: 3_600 } as const
 const REQUESTS_PER_SECOND = 1_000
 const REQUESTS_BURST = 500
 const MAX_PENDING = 256
+/** Sockets tried for a port that fits: every other one is even. */
+const MAX_BINDS = 12
 /** Requests and the Send indication, as their first two octets. */
 const FROM_CLIENTS: readonly number[] = [0x0003, 0x0004, 0x0008, 0x0009, 0x0016]
 const SEND_INDICATION = 0x0016
@@ -61,6 +63,14 @@ interface Asked {
   readonly protection: StunProtection
 }
 
+interface Pending {
+  readonly asked: Asked
+  readonly user: string
+  /** EVEN-PORT. */
+  readonly even: boolean
+  tries: number
+}
+
 /** A TURN server over UDP on the sockets of port 4500, RFC 8656: this host as a relay for those who have an account. */
 export class TurnRelay implements Service {
   readonly #rng: Rng
@@ -73,7 +83,7 @@ export class TurnRelay implements Service {
   /** By the port of the socket that peers send to. */
   readonly #sockets = new Map<number, RelayAllocation>()
   /** Allocate requests that wait for a socket. */
-  readonly #pending = new Map<string, Asked>()
+  readonly #pending = new Map<string, Pending>()
 
   constructor({ crypto, rng }: ServiceContext, settings: ServeSettings) {
     this.#rng = rng
@@ -224,7 +234,7 @@ export class TurnRelay implements Service {
     if (transport === undefined) return refuse(asked, 'BAD_REQUEST')
     if (transport !== UDP) return refuse(asked, 'UNSUPPORTED_TRANSPORT_PROTOCOL')
     // no pairs of ports here: whoever needs one asks elsewhere
-    if (stunValue(message, 'EVEN-PORT') !== undefined || stunValue(message, 'RESERVATION-TOKEN') !== undefined)
+    if (stunValue(message, 'EVEN-PORT') === true || stunValue(message, 'RESERVATION-TOKEN') !== undefined)
       return refuse(asked, 'INSUFFICIENT_CAPACITY')
     const family = stunValue(message, 'REQUESTED-ADDRESS-FAMILY') === StunFamily.IPv6 ? 6 : 4
     const address = [flow.local, ...this.#locals].find(l => familyOf(l.address) === family)?.address
@@ -236,16 +246,31 @@ export class TurnRelay implements Service {
       return refuse(asked, 'INSUFFICIENT_CAPACITY')
     // the views of the message end with this call
     const copy = { ...message, transaction: message.transaction.slice(), attributes: lifetimeOf(message) }
-    this.#pending.set(key, { ...asked, message: copy })
+    this.#pending.set(key, {
+      asked: { ...asked, message: copy },
+      user,
+      even: stunValue(message, 'EVEN-PORT') !== undefined,
+      tries: 1,
+    })
     return [{ type: 'bind', address, tag: key }]
   }
 
   #bound(tag: string, local: LocalEndpoint | undefined, now: number): readonly ServiceOut[] {
-    const asked = this.#pending.get(tag)
+    const pending = this.#pending.get(tag)
+    if (pending === undefined) return []
+    const { asked } = pending
+    const unfit = local !== undefined && (this.#sockets.has(local.port) || (pending.even && local.port % 2 === 1))
+    if (unfit && pending.tries < MAX_BINDS) {
+      pending.tries++
+      // the next one first, or the system may give the same again
+      return [
+        { type: 'bind', address: local.address, tag },
+        { type: 'unbind', local },
+      ]
+    }
     this.#pending.delete(tag)
-    if (asked === undefined) return []
     if (local === undefined) return refuse(asked, 'INSUFFICIENT_CAPACITY')
-    if (this.#sockets.has(local.port)) return [{ type: 'unbind', local }, ...refuse(asked, 'INSUFFICIENT_CAPACITY')]
+    if (unfit) return [{ type: 'unbind', local }, ...refuse(asked, 'INSUFFICIENT_CAPACITY')]
     const { message, flow, user } = asked
     const { external } = this.#settings
     const socket = { address: local.address, port: local.port }
