@@ -201,3 +201,13 @@ test('the flow floats to port 4500 with IKE_AUTH, and the responder follows', ()
   expect(p.right.sa.flow.remote.port).toBe(4500)
   expect(p.right.of('moved')).toHaveLength(1)
 })
+
+test('IKE_SA_INIT offers to be redirected, and to go without a Child SA', () => {
+  const p = new Pair().established()
+  expect(p.left.of('message').map(({ summary }) => summary.match(/N\((REDIRECT|CHILDLESS)\w+\)/g))).toEqual([
+    ['N(REDIRECT_SUPPORTED)'],
+    ['N(CHILDLESS_IKEV2_SUPPORTED)'],
+    null,
+    null,
+  ])
+})

@@ -465,6 +465,9 @@ export class Pair {
   }
 }
 
-/** Trace of one end: `> IKE_SA_INIT request 0 [ … ]` for out, `<` for in. */
+/** What nearly every IKE_SA_INIT offers. */
+const OFFERS = /( N\(REDIRECT_SUPPORTED\)| N\(CHILDLESS_IKEV2_SUPPORTED\))/g
+
+/** Trace of one end: `> IKE_SA_INIT request 0 [ … ]` for out, `<` for in; without those offers. */
 export const chart = (end: End): string[] =>
-  end.of('message').map(({ direction, summary }) => `${direction === 'out' ? '>' : '<'} ${summary}`)
+  end.of('message').map(({ direction, summary }) => `${direction === 'out' ? '>' : '<'} ${summary.replace(OFFERS, '')}`)
