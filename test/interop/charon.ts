@@ -74,6 +74,11 @@ export class Charon implements Party {
     await this.#command('--terminate', '--ike', 'tunnel', '--timeout', '10')
   }
 
+  /** Sends the client to another gateway. */
+  async redirect(to: string): Promise<void> {
+    await this.#command('--redirect', '--ike', 'tunnel', '--gateway', to)
+  }
+
   readonly deleteChild = async (): Promise<void> => {
     await this.#command('--terminate', '--child', 'lan', '--timeout', '10')
   }
@@ -124,6 +129,7 @@ export class Charon implements Party {
   send_vendor_id = ${this.#config.vendorId ? 'yes' : 'no'}
   ${this.#config.fragmentSize === undefined ? '' : `fragment_size = ${this.#config.fragmentSize}`}
   ${this.#config.auth?.charon ?? ''}
+  make_before_break = yes
   user = root
   filelog {
     ${log('log', 'default = 1')}
@@ -155,6 +161,8 @@ function swanctlConf(config: TunnelConfig): string {
     mobike = ${config.mobike ? 'yes' : 'no'}
     dpd_delay = ${config.dpdSeconds}s
     rekey_time = 0
+    ${config.reauthSeconds === undefined ? '' : `reauth_time = ${config.reauthSeconds}s\n    over_time = 1s\n    rand_time = 0`}
+    ${config.childless ? 'childless = force' : ''}
     local { ${auth?.swanctl.local ?? 'auth = psk'}
       id = ${JSON.stringify(mine)} }
     remote { ${auth?.swanctl.remote ?? 'auth = psk'}

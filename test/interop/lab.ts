@@ -13,6 +13,7 @@ export type Host = 'inet' | 'med' | 'moon' | 'mars' | 'alice' | 'bob' | 'nata' |
 
 /** Where things are, whatever the topology. */
 export const ADDRESS = {
+  med: '203.0.113.10',
   moon: '203.0.113.20',
   moonLan: '10.3.0.0/24',
   mars: '10.3.0.5',

@@ -75,6 +75,12 @@ export class NatweaveProcess implements Party {
     return status.peers[0]?.facts[name]?.value
   }
 
+  /** ESP packets so far that came for no SA. */
+  async strays(): Promise<number> {
+    const status = JSON.parse(await this.#command('status', '--json')) as Status
+    return status.drops['unknown-spi'] ?? 0
+  }
+
   async rekeyIke(): Promise<void> {
     await this.#command('rekey', 'tunnel')
   }
@@ -190,6 +196,8 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         encapsulation: config.forceEncapsulation ? 'force' : 'auto',
         mobike: config.mobike,
         dpd: config.dpdSeconds,
+        ...(config.reauthSeconds !== undefined && { reauth: `${config.reauthSeconds}s` }),
+        ...(config.childless && { childless: 'force' as const }),
         rekey: 0,
         reconnect: false,
         children: {

@@ -25,6 +25,10 @@ export interface TunnelConfig {
   readonly noble?: boolean
   /** Only over TCP (RFC 9329), with these options of the plugin. natweave only. */
   readonly tcp?: TcpEncapOptions
+  /** The initiator authenticates anew after this, make-before-break. */
+  readonly reauthSeconds?: number
+  /** The initiator makes no Child SA in IKE_AUTH. */
+  readonly childless?: boolean
   /** MOBIKE, RFC 4555. */
   readonly mobike: boolean
   /** Raw sockets, so that ESP can go without UDP. natweave only. */

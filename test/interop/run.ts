@@ -10,6 +10,7 @@ import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
 import { cases as quantum } from './cases/quantum.ts'
+import { cases as renewal } from './cases/renewal.ts'
 import { cases as stun } from './cases/stun.ts'
 import { cases as tcp } from './cases/tcp.ts'
 import { cases as traffic } from './cases/traffic.ts'
@@ -37,6 +38,7 @@ Exit status: 0 all passed, 1 some failed, 2 could not run. LAB_PREFIX names the 
 const all: readonly Case[] = [
   ...traffic,
   ...lifecycle,
+  ...renewal,
   ...mobike,
   ...mediation,
   ...modes,

@@ -19,6 +19,9 @@ export interface TunnelOptions {
   readonly ike?: string
   readonly esp?: string
   readonly dpdSeconds?: number
+  /** Of the initiator. */
+  readonly reauthSeconds?: number
+  readonly childless?: boolean
   /** With MOBIKE; alice has a second way, to the public segment. */
   readonly mobike?: boolean
   /** Which ends have raw sockets; only natweave can. Undefined: none. */
@@ -116,6 +119,8 @@ export class Tunnel {
         role,
         raw,
         noble: options.noble === role,
+        ...(role === 'initiator' && options.reauthSeconds !== undefined && { reauthSeconds: options.reauthSeconds }),
+        ...(role === 'initiator' && options.childless && { childless: true }),
         ...(options.ppk?.[role] !== undefined && { ppk: options.ppk[role] }),
         ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
         ...(options.auth === undefined ? {} : { auth: options.auth[role] }),
