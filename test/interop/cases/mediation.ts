@@ -1,5 +1,5 @@
 import type { Case } from '../case.ts'
-import type { Topology } from '../lab.ts'
+import type { NatType, Topology } from '../lab.ts'
 import { MediationLab, type MediationOptions } from '../mediation.ts'
 import type { Product } from '../party.ts'
 
@@ -47,7 +47,16 @@ const mixed: readonly (readonly [med: Product, alice: Product, bob: Product])[] 
 ]
 const TOPOLOGIES: readonly Topology[] = ['nat2', 'samenat', 'overlap', 'cgnat']
 
+const HARD: readonly (readonly [alice: NatType, bob: NatType])[] = [
+  ['symmetric', 'full-cone'],
+  ['symmetric', 'restricted'],
+  ['symmetric', 'port-restricted'],
+  ['port-restricted', 'symmetric'],
+]
+
 export const cases: readonly Case[] = [
   ...TOPOLOGIES.flatMap(topology => mixed.map(([med, alice, bob]) => connects({ topology, med, alice, bob }))),
+  // NATs that map every destination anew, with nobody to relay
+  ...HARD.map(nats => connects({ topology: 'nat2', med: 'natweave', alice: 'natweave', bob: 'natweave', nats })),
   ...mixed.map(([med, alice, bob]) => callsBack({ topology: 'nat2', med, alice, bob })),
 ]
