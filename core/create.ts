@@ -82,6 +82,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
       deliver: packet => runtime.deliver(packet),
       event: event => runtime.event(event),
       deviceChanged: () => runtime.deviceChanged(),
+      run: action => runtime.run(action),
       fetch: (wish, answered) => runtime.fetch(wish, answered),
     },
   })

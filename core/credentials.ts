@@ -17,28 +17,16 @@ export function resolveCredentials(
   methods: readonly EapMethod[] = [],
 ): ReadonlyMap<string, PeerCredentials> {
   const peers = Object.values(settings.peers)
-  return new Map(peers.map(peer => [peer.name, { ...credentialsOf(peer, providers), ...eapOf(peer, methods) }]))
+  return new Map(
+    peers.map(peer => [peer.name, { ...credentialsOf(peer, providers), ...eapOf(peer, providers, methods) }]),
+  )
 }
 
 function credentialsOf({ name, auth, psk, localId }: PeerSettings, providers: readonly Credentials[]): PeerCredentials {
   const [local, remote] = [auth?.local, auth?.remote]
   if (psk === undefined && (local === undefined || local.type === 'psk' || remote?.type === 'psk'))
     throw new ConfigError(`peers.${name}.psk`, 'is missing; it is what this peer is to be authenticated by')
-  const first = <T>(key: string, ask: (provider: Credentials) => T | undefined): T => {
-    for (const provider of providers) {
-      let found: T | undefined
-      try {
-        found = ask(provider)
-      } catch (error) {
-        throw new ConfigError(`peers.${name}.${key}`, (error as Error).message, { cause: error })
-      }
-      if (found !== undefined) return found
-    }
-    const loaded =
-      providers.length === 0 ? 'no plugin for certificates and keys is loaded; add x509' : 'no loaded plugin knows it'
-    throw new ConfigError(`peers.${name}.${key}`, loaded)
-  }
-  const signer = local?.type === 'signature' ? first('key', p => p.signer(local)) : undefined
+  const signer = local?.type === 'signature' ? first(`peers.${name}.key`, providers, p => p.signer(local)) : undefined
   // peers hold the identity against the certificate: better said now than as their refusal
   if (signer !== undefined && signer.certificates.length > 0 && !signer.identities.some(i => sameIdentity(i, localId)))
     throw new ConfigError(
@@ -47,13 +35,19 @@ function credentialsOf({ name, auth, psk, localId }: PeerSettings, providers: re
     )
   return {
     ...(signer !== undefined && { signer }),
-    ...((remote?.type === 'certificate' || remote?.type === 'raw') && { trust: first('trust', p => p.trust(remote)) }),
+    ...((remote?.type === 'certificate' || remote?.type === 'raw') && {
+      trust: first(`peers.${name}.trust`, providers, p => p.trust(remote)),
+    }),
   }
 }
 
-function eapOf({ name, auth }: PeerSettings, methods: readonly EapMethod[]): PeerCredentials {
+function eapOf(
+  { name, auth }: PeerSettings,
+  providers: readonly Credentials[],
+  methods: readonly EapMethod[],
+): PeerCredentials {
   if (auth?.eap === undefined) return {}
-  const { method, user, users } = auth.eap
+  const { method, user, users, trust } = auth.eap
   const at = `peers.${name}.auth`
   const eap = methods.find(known => known.name === method)
   if (eap === undefined)
@@ -68,5 +62,22 @@ function eapOf({ name, auth }: PeerSettings, methods: readonly EapMethod[]): Pee
     )
   if (auth.local.type === 'eap' && user === undefined && users === undefined)
     throw new ConfigError(`peers.${name}.eap`, `is missing; eap-${method} needs { user: NAME, password: … }`)
-  return { eap }
+  return { eap, ...(trust !== undefined && { eapTrust: first(`peers.${name}.trust`, providers, p => p.trust(trust)) }) }
+}
+
+/** What the first provider that serves it gives. @throws ConfigError at `at` */
+function first<T>(at: string, providers: readonly Credentials[], ask: (provider: Credentials) => T | undefined): T {
+  for (const provider of providers) {
+    let found: T | undefined
+    try {
+      found = ask(provider)
+    } catch (error) {
+      throw new ConfigError(at, (error as Error).message, { cause: error })
+    }
+    if (found !== undefined) return found
+  }
+  throw new ConfigError(
+    at,
+    providers.length === 0 ? 'no plugin for certificates and keys is loaded; add x509' : 'no loaded plugin knows it',
+  )
 }

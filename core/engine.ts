@@ -101,6 +101,12 @@ export class Engine {
       spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
       extension: (sa, { exchange, payloads }, now) => this.services.respond(sa, exchange, payloads, now),
+      wake: sa =>
+        outlet.run(now => {
+          this.#now = now
+          sa.resume(now)
+          this.#live.carryOut(sa, now)
+        }),
     })
     this.services = servicesOf(options, {
       perform: (out, by, now) => perform(out, by, wishes, now),

@@ -56,6 +56,7 @@ export interface HostLinks {
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
   extension: IkeHost['extension']
+  wake: IkeHost['wake']
 }
 
 /** From the configuration: `dynamic` stands for one address. */
@@ -122,6 +123,10 @@ export class Host implements IkeHost {
 
   peers(): readonly PeerSettings[] {
     return Object.values(this.#settings.peers)
+  }
+
+  wake(sa: IkeSa): void {
+    this.#links.wake(sa)
   }
 
   credentials(peer: PeerSettings): PeerCredentials {

@@ -11,6 +11,8 @@ export interface EngineOutlet {
   event(event: NatweaveEvent): void
   /** Addresses or routes of the device have to change; `deviceNeeds` tells them. */
   deviceChanged(): void
+  /** Something outside has come to an end: `action` is to be called with the time. */
+  run(action: (now: number) => void): void
   /** A service wants something that takes time; `answered` brings what came of it. */
   fetch(wish: OuterWish, answered: (input: ServiceIn, now: number) => void): void
 }

@@ -132,7 +132,7 @@ export class Runtime implements Natweave {
         const source = await transport.source(to)
         if (source !== undefined && !sources.has(to)) sources.set(to, source)
       }
-    if (change === this.#changes) this.#run(now => engine.relocate(sources, now))
+    if (change === this.#changes) this.run(now => engine.relocate(sources, now))
   }
 
   #broken(what: string, error: Error): void {
@@ -179,7 +179,7 @@ export class Runtime implements Natweave {
       await this.#begin(name, waiting.settle)
       await waiting.promise.catch((error: Error) => {
         // who asked has the reason; only what the configuration wants connected is tried on
-        if (settings.start !== 'connect') this.#run(now => engine.disconnect(name, now))
+        if (settings.start !== 'connect') this.run(now => engine.disconnect(name, now))
         throw error
       })
     }
@@ -282,13 +282,13 @@ export class Runtime implements Natweave {
   #acquire(peer: string, child: string): void {
     const { engine } = this.#parts
     if (engine.peersByName.get(peer)?.state === 'established')
-      queueMicrotask(() => this.#run(now => engine.acquire(peer, child, now)))
+      queueMicrotask(() => this.run(now => engine.acquire(peer, child, now)))
     else if (engine.peersByName.get(peer)?.state === 'idle') void this.#begin(peer)
   }
 
   /** From the engine: something a service wants that takes time. */
   fetch(wish: OuterWish, answered: (input: ServiceIn, now: number) => void): void {
-    const tell = (input: ServiceIn): void => this.#run(now => answered(input, now))
+    const tell = (input: ServiceIn): void => this.run(now => answered(input, now))
     switch (wish.type) {
       case 'connect':
         if (this.#parts.engine.peersByName.get(wish.peer)?.state === 'idle') void this.#begin(wish.peer)
@@ -357,7 +357,8 @@ export class Runtime implements Natweave {
     this.#arm()
   }
 
-  #run(action: (now: number) => void): void {
+  /** Does something in the engine at the present time. */
+  run(action: (now: number) => void): void {
     if (this.#state !== 'running') return
     action(this.#now())
     this.#arm()

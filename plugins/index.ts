@@ -1,6 +1,7 @@
 import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
 import { eapMschapv2 } from './eap-mschapv2/index.ts'
+import { eapTls } from './eap-tls/index.ts'
 import { ikeMe } from './ike-me/index.ts'
 import { linuxFast } from './linux-fast/index.ts'
 import { memory } from './memory/index.ts'
@@ -46,6 +47,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   beet(),
   x509(),
   eapMschapv2(),
+  eapTls(),
   ikeMe(),
   stun(options.stun),
 ]

@@ -24,6 +24,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   'port-mapping': async () => (await import('../../plugins/port-mapping/index.ts')).portMapping,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   'eap-mschapv2': async () => (await import('../../plugins/eap-mschapv2/index.ts')).eapMschapv2,
+  'eap-tls': async () => (await import('../../plugins/eap-tls/index.ts')).eapTls,
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
@@ -47,6 +48,7 @@ export const USUAL = [
   'beet',
   'x509',
   'eap-mschapv2',
+  'eap-tls',
   'ike-me',
   'stun',
 ]

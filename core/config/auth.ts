@@ -49,9 +49,12 @@ export function resolveAuth(
         ? { type: 'raw', keys }
         : missing('trust.keys', 'auth raw needs the public key of the peer')
     }
+    return byCertificate()
+  }
+  const byCertificate = (): RemoteAuth | undefined => {
     const ca = files(believed.ca, 'trust.ca', sources)
     const { revocation = 'relaxed' } = believed
-    if (ca.length === 0) return missing('trust.ca', 'auth certificate needs a CA whose certificates are believed')
+    if (ca.length === 0) return missing('trust.ca', 'certificates need a CA that is believed')
     return { type: 'certificate', ca, crls: files(believed.crl, 'trust.crl', sources), revocation }
   }
   const missing = (at: string, problem: string): undefined => {
@@ -60,7 +63,13 @@ export function resolveAuth(
   }
   const [own, theirs] = [ownSide(), peersSide()]
   if (own === undefined || theirs === undefined) return undefined
-  const eap = resolveEap(peer, methods, sources)
+  const certificates = () => files(certificate, 'certificate', sources)
+  const eap = resolveEap(
+    { ...peer, localId: peer.localId ?? local.id },
+    methods,
+    { certificates, key, trust: byCertificate },
+    sources,
+  )
   return {
     local: own,
     remote: theirs,
@@ -69,23 +78,40 @@ export function resolveAuth(
   }
 }
 
-/** The name and password of a client, or those of a gateway's users. */
+/** What EAP needs: name and password of a client, those of a gateway's users, or key, certificate and CA. */
 function resolveEap(
-  { eap, remote, ppk }: SoundPeer,
+  peer: SoundPeer,
   methods: { readonly local: string; readonly remote: string },
-  { octets, fail }: AuthSources,
+  own: {
+    readonly certificates: () => Uint8Array[]
+    readonly key: KeyInput | undefined
+    readonly trust: () => RemoteAuth | undefined
+  },
+  sources: AuthSources,
 ): EapSettings | undefined {
+  const { octets, fail } = sources
+  const { eap: { user, password, users } = {}, remote, ppk, localId } = peer
   const [one, other] = [methods.local, methods.remote].filter(m => m.startsWith(EAP))
   if (one === undefined) return undefined
   if (other !== undefined && other !== one) fail('auth', `both sides speak one EAP method, not ${one} and ${other}`)
   if (ppk !== undefined) fail('ppk', 'is not supported together with EAP')
-  const { user, password, users } = eap ?? {}
+  const method = one.slice(EAP.length)
+  if (method === 'tls') {
+    const trust = own.trust()
+    if (own.key === undefined || trust?.type !== 'certificate') {
+      if (own.key === undefined) fail('key', `is missing; ${one} needs the private key of this host`)
+      return undefined
+    }
+    const key = { certificates: own.certificates(), key: privateKey(own.key, sources) }
+    const name = user ?? (localId === undefined ? undefined : localId.value)
+    return { method, key, trust, user: { name: name ?? '', password: new Uint8Array(0) } }
+  }
   if (methods.local.startsWith(EAP) && remote !== undefined && (user === undefined || password === undefined))
     fail('eap', `is missing; ${one} needs { user: NAME, password: … } of this host`)
   if (remote === undefined && Object.keys(users ?? {}).length === 0)
     fail('eap.users', `is missing; ${one} needs { NAME: password, … } of those who call`)
   return {
-    method: one.slice(EAP.length),
+    method,
     ...(user !== undefined && {
       user: { name: user, password: password === undefined ? new Uint8Array(0) : octets(password, 'eap.password') },
     }),

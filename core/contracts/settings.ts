@@ -138,6 +138,8 @@ export interface AuthSettings {
 export interface EapSettings extends EapSecrets {
   /** Name of an EAP method that a plugin brings. */
   readonly method: string
+  /** By what the method measures certificates of the other end. */
+  readonly trust?: CertificateTrust
 }
 
 /** `eap`: the initiator by name and password. */

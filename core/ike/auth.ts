@@ -88,9 +88,9 @@ export class AuthExchange implements Exchange {
     const disproved = proves ? disproof(sa, settings, [this.#octets], id, payloads, now) : undefined
     if (disproved !== undefined) return failed(disproved)
     if (!byEap) return this.#finish(sa, identity, message, now)
-    const ids = { own: toIdentification(settings.localId), peer: id }
+    const ids = { own: toIdentification(settings.localId), peer: id, remote: identity }
     const finish = (last: IncomingMessage, at: number) => this.#finish(sa, identity, last, at)
-    const rounds = new EapInitiator(sa, this.#octets, ids, finish, (why, at) => this.#reject(sa, why, at))
+    const rounds = new EapInitiator(sa, this.#octets, ids, finish, (why, at) => this.#reject(sa, why, at), now)
     rounds.receive(sa, message, now)
   }
 
@@ -135,7 +135,7 @@ export class AuthExchange implements Exchange {
 }
 
 /** The responder's IKE_AUTH. @throws PeerError with AUTHENTICATION_FAILED; what exactly was wrong stays in our log */
-export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
+export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 'later' {
   const { payloads } = request
   if (sa.eap !== undefined) {
     const round = sa.eap.receive(sa, request)
@@ -160,7 +160,7 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
     answer.push(...proof.certificates, proof.auth)
   }
   if (byEap) {
-    sa.eap = new EapResponder(sa, request, octets, { own: id, peer: idi })
+    sa.eap = new EapResponder(sa, request, octets, { own: id, peer: idi }, now)
     return [...answer, sa.eap.start()]
   }
   answer.push(...confirmPpk(sa, payloads))

@@ -12,6 +12,8 @@ export interface PeerCredentials {
   readonly signer?: Signer
   readonly trust?: Trust
   readonly eap?: EapMethod
+  /** For certificates inside EAP. */
+  readonly eapTrust?: Trust
 }
 
 /** What a peer has said of what it accepts. */

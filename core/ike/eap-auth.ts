@@ -4,7 +4,7 @@ import { PeerError } from '../errors.ts'
 import { ExchangeType, type Identification, NotifyType, type Payload, payloadOf } from '../wire/index.ts'
 import { authRefusal } from './auth-refusal.ts'
 import type { InitOctets } from './channel.ts'
-import { EapPeer, EapServer } from './eap.ts'
+import { type EapOutcome, EapPeer, EapServer, type ServerContext } from './eap.ts'
 import { equalBytes, wipe } from './equal.ts'
 import type { Exchange } from './exchange.ts'
 import { fit, showIdentity } from './identity.ts'
@@ -13,6 +13,14 @@ import { findError } from './notify.ts'
 import { eapAuth } from './proof.ts'
 
 /** IKE_AUTH of several rounds with EAP inside, RFC 7296 §2.16, between its first message and what follows AUTH. */
+
+const contextOf = (sa: IkeSa, now: number): ServerContext => ({
+  secrets: sa.settings!.auth!.eap!,
+  trust: sa.host.credentials(sa.settings!).eapTrust,
+  rng: sa.rng,
+  wall: sa.host.wall(now),
+  wake: () => sa.host.wake(sa),
+})
 
 /** One more round of the initiator. */
 class Round implements Exchange {
@@ -44,30 +52,37 @@ export class EapInitiator {
   readonly #reject: (why: string, now: number) => never
 
   /**
-   * @param own, peer - IDi and IDr
+   * @param own, peer - IDi and IDr; `remote` is what IDr says
    * @param finish - the peer has proved that it has EAP's key too: its message is the last of IKE_AUTH
    */
   constructor(
     sa: IkeSa,
     octets: InitOctets,
-    { own, peer }: { readonly own: Identification; readonly peer: Identification },
+    { own, peer, remote }: { readonly own: Identification; readonly peer: Identification; readonly remote: Identity },
     finish: (message: IncomingMessage, now: number) => void,
     reject: (why: string, now: number) => never,
+    now: number,
   ) {
-    const settings = sa.settings!
     this.#octets = octets
     this.#own = own
     this.#peer = peer
     this.#finish = finish
     this.#reject = reject
-    this.#eap = new EapPeer(sa.host.credentials(settings).eap!, settings.auth!.eap!, sa.rng)
+    this.#eap = new EapPeer(sa.host.credentials(sa.settings!).eap!, { ...contextOf(sa, now), remote })
   }
 
   /** An answer with an EAP packet in it. */
   receive(sa: IkeSa, message: IncomingMessage, now: number): void {
     const eap = payloadOf(message.payloads, 'EAP')
     if (eap === undefined) throw authRefusal(sa, findError(message.payloads)?.notify, now)
-    const outcome = this.#eap.receive(eap.data)
+    this.#next(sa, this.#eap.receive(eap.data), now)
+  }
+
+  #next(sa: IkeSa, outcome: EapOutcome, now: number): void {
+    if (outcome.type === 'wait') {
+      sa.resumed = at => this.#next(sa, this.#eap.resume(), at)
+      return
+    }
     if (outcome.type === 'failed') return this.#reject(`${outcome.why} (peers.${sa.peer}.eap)`, now)
     if (outcome.type === 'send') {
       const answered = (...args: [IkeSa, IncomingMessage, number]) => this.receive(...args)
@@ -103,12 +118,12 @@ export class EapResponder {
     first: IncomingMessage,
     octets: InitOctets,
     id: { readonly own: Identification; readonly peer: Identification },
+    now: number,
   ) {
-    const settings = sa.settings!
     this.#first = first
     this.#octets = octets
     this.#id = id
-    this.#eap = new EapServer(sa.host.credentials(settings).eap!, settings.auth!.eap!, sa.rng)
+    this.#eap = new EapServer(sa.host.credentials(sa.settings!).eap!, contextOf(sa, now))
   }
 
   /** For the first answer. */
@@ -117,24 +132,33 @@ export class EapResponder {
   }
 
   /**
-   * @returns the answer, or `done` with whom EAP has proved, and this end's AUTH
+   * @returns the answer, 'later' when the method takes its time (`resume` has it then), or `done` with whom EAP has proved, and this end's AUTH
    * @throws PeerError with AUTHENTICATION_FAILED
    */
   receive(
     sa: IkeSa,
     { payloads }: IncomingMessage,
   ):
-    | { readonly done: false; readonly answer: Payload[] }
+    | { readonly done: false; readonly answer: Payload[] | 'later' }
     | { readonly done: true; readonly identity: Identity; readonly first: IncomingMessage; readonly auth: Payload } {
     if (this.#msk !== undefined) return this.#last(sa, payloads, this.#msk)
     const eap = payloadOf(payloads, 'EAP')
     if (eap === undefined)
       throw new PeerError('PEER_SYNTAX', 'an IKE_AUTH request without EAP', NotifyType.INVALID_SYNTAX)
-    const outcome = this.#eap.receive(eap.data)
+    return { done: false, answer: this.#answer(sa, this.#eap.receive(eap.data)) }
+  }
+
+  /** The answer that was put off. */
+  resume(sa: IkeSa): Payload[] | 'later' {
+    return this.#answer(sa, this.#eap.resume())
+  }
+
+  #answer(sa: IkeSa, outcome: EapOutcome): Payload[] | 'later' {
+    if (outcome.type === 'wait') return 'later'
     if (outcome.type === 'done') this.#msk = outcome.msk
     // the answer says Failure and no more; then the IKE SA ends
     if (outcome.type === 'failed') sa.endedByPeer = { code: 'PEER_AUTH_FAILED', why: outcome.why }
-    return { done: false, answer: outcome.packet === undefined ? [] : [{ type: 'EAP', data: outcome.packet }] }
+    return outcome.packet === undefined ? [] : [{ type: 'EAP', data: outcome.packet }]
   }
 
   /** The peer has given up, in an INFORMATIONAL of its own. */
@@ -149,8 +173,7 @@ export class EapResponder {
     }
     const auth = payloadOf(payloads, 'AUTH')
     const settings = sa.settings!
-    const name = this.#eap.identity
-    const identity: Identity = { type: name.includes('@') ? 'rfc822' : 'fqdn', value: name }
+    const { identity } = this.#eap
     const signed = [this.#octets.peer, ...(this.#octets.variants ?? [])].map(peer => ({ ...this.#octets, peer }))
     const fits = signed.some(octets =>
       equalBytes(auth?.data ?? new Uint8Array(0), eapAuth(sa, 'peer', octets, this.#id.peer, msk).data),

@@ -1,5 +1,5 @@
-import type { EapConversation, EapMethod, EapSecrets, EapStep } from '../contracts/eap.ts'
-import type { Rng } from '../contracts/machine.ts'
+import type { EapContext, EapConversation, EapMethod, EapStep } from '../contracts/eap.ts'
+import type { Identity } from '../contracts/settings.ts'
 import { WireError } from '../errors.ts'
 import { EapCode, type EapPacket, EapType, readEap, writeEap } from '../wire/index.ts'
 
@@ -16,6 +16,11 @@ export type EapOutcome =
   | { readonly type: 'send'; readonly packet: Uint8Array }
   | { readonly type: 'done'; readonly msk: Uint8Array; readonly packet?: Uint8Array }
   | { readonly type: 'failed'; readonly why: string; readonly packet?: Uint8Array }
+  /** Nothing yet: `resume` has it once `wake` of the context was called. */
+  | { readonly type: 'wait' }
+
+/** What a server is told of a conversation before it knows who the peer is. */
+export type ServerContext = Omit<EapContext, 'remote'>
 
 const failed = (why: string): EapOutcome => ({ type: 'failed', why })
 
@@ -36,11 +41,17 @@ export class EapPeer {
   #rounds = 0
   #msk: Uint8Array | undefined
   #refusal: string | undefined
+  /** The request that the method takes its time for. */
+  #request: EapPacket | undefined
 
-  constructor(method: EapMethod, secrets: EapSecrets, rng: Rng) {
+  constructor(method: EapMethod, context: EapContext) {
     this.#method = method
-    this.#identity = secrets.user!.name
-    this.#conversation = method.peer(secrets, rng)
+    this.#identity = context.secrets.user!.name
+    this.#conversation = method.peer(context)
+  }
+
+  resume(): EapOutcome {
+    return this.#step(this.#request!, this.#conversation.resume!())
   }
 
   receive(bytes: Uint8Array): EapOutcome {
@@ -67,6 +78,10 @@ export class EapPeer {
   }
 
   #step(request: EapPacket, step: EapStep): EapOutcome {
+    if (step.type === 'wait') {
+      this.#request = request
+      return step
+    }
     if (step.type === 'failed') {
       this.#refusal = step.why
       return step.data === undefined ? failed(step.why) : this.#respond(request, request.type, step.data)
@@ -83,21 +98,23 @@ export class EapPeer {
 /** The end that asks. */
 export class EapServer {
   readonly #method: EapMethod
-  readonly #secrets: EapSecrets
-  readonly #rng: Rng
+  readonly #context: ServerContext
   #conversation: EapConversation | undefined
   #identifier: number
   #rounds = 0
   /** What the peer calls itself; proved once the outcome is `done`. */
-  identity = ''
+  identity: Identity = { type: 'fqdn', value: '' }
   /** Why the peer has been refused by its method, where it has. */
   refusal: string | undefined
 
-  constructor(method: EapMethod, secrets: EapSecrets, rng: Rng) {
+  constructor(method: EapMethod, context: ServerContext) {
     this.#method = method
-    this.#secrets = secrets
-    this.#rng = rng
-    this.#identifier = rng.bytes(1)[0]!
+    this.#context = context
+    this.#identifier = context.rng.bytes(1)[0]!
+  }
+
+  resume(): EapOutcome {
+    return this.#step(this.#conversation!.resume!())
   }
 
   /** The first request: who is it? IDi is no answer to that, since some clients send an address in it. */
@@ -112,8 +129,9 @@ export class EapServer {
     if (++this.#rounds > MAX_ROUNDS) return this.#fail('EAP goes on without end')
     if (this.#conversation === undefined) {
       if (packet.type !== EapType.IDENTITY) return this.#fail('the peer does not say who it is in EAP')
-      this.identity = words.decode(packet.data)
-      this.#conversation = this.#method.server(this.#secrets, this.identity, this.#rng)
+      const value = words.decode(packet.data)
+      this.identity = { type: value.includes('@') ? 'rfc822' : 'fqdn', value }
+      this.#conversation = this.#method.server({ ...this.#context, remote: this.identity })
       return this.#step(this.#conversation.start!())
     }
     if (packet.type === EapType.NAK)
@@ -125,6 +143,7 @@ export class EapServer {
   }
 
   #step(step: EapStep): EapOutcome {
+    if (step.type === 'wait') return step
     if (step.type === 'failed') return this.#fail(step.why)
     if (step.type === 'done') return { ...step, packet: this.#packet(EapCode.SUCCESS, 0, EMPTY) }
     this.refusal = step.refusal

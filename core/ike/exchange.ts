@@ -4,8 +4,12 @@ import type { IkeSa } from './ike-sa.ts'
 
 /** What an IKE SA does of itself, in terms of exchanges; kept apart so that the SA knows none of them by name. */
 export interface Behaviour {
-  /** Answers an authenticated request. @throws PeerError when the IKE SA has to end; its notify goes into the answer */
-  respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[]
+  /**
+   * Answers an authenticated request; 'later': `resume` has the answer once the host was woken.
+   * @throws PeerError when the IKE SA has to end; its notify goes into the answer
+   */
+  respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 'later'
+  resume(sa: IkeSa): Payload[] | 'later'
   rekey(): Exchange
   liveness(): Exchange
   deletion(why: string): Exchange

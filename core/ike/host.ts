@@ -29,6 +29,8 @@ export interface IkeHost {
   peers(): readonly PeerSettings[]
   /** Key and trust for this peer; empty where its `auth` needs none. */
   credentials(peer: PeerSettings): PeerCredentials
+  /** What an SA waits for outside of it is there: its `resume` is to be called, but not at once. */
+  wake(sa: IkeSa): void
   /** Wall clock of a moment, ms since 1970: certificates are valid from one to another. */
   wall(now: number): number
   /** The best plan for this child under these facts, and why; undefined with the reasons where none is usable. */

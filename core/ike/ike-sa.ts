@@ -79,6 +79,10 @@ export class IkeSa implements IkeSaView {
   /** What the peer accepts of us, and what it has proved itself by, in words. */
   wishes: PeerWishes = NO_WISHES
   provedBy: string | undefined
+  /** Initiator: what goes on when the host was woken. */
+  resumed: ((now: number) => void) | undefined
+  /** A request whose answer takes time. */
+  #postponed: IncomingMessage | undefined
   /** Responder: EAP is under way in IKE_AUTH. */
   eap: EapResponder | undefined
   channel: Channel | undefined
@@ -382,24 +386,51 @@ export class IkeSa implements IkeSaView {
   }
 
   #request(exchange: number, messageId: number, inner: number, chain: Uint8Array, flow: Flow, now: number): void {
+    if (this.#postponed !== undefined) return this.drop('busy')
     this.#forgetBefore()
     this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
     this.#trace('in', request)
     this.#follow(flow, this.state === 'connecting')
-    let answer: Payload[]
-    let fatal: PeerError | undefined
-    try {
+    this.#answer(request, now, () => {
       if (payloads === undefined)
         throw new PeerError('PEER_SYNTAX', 'the peer sent a malformed request', NotifyType.INVALID_SYNTAX)
       const critical = payloads.find(p => p.type === 'unknown' && p.critical)
-      if (critical?.type === 'unknown') {
-        answer = [notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number))]
-      } else {
-        for (const task of this.tasks) task.process?.(request, this, now)
-        answer = this.behaviour.respond(this, request, now)
+      if (critical?.type === 'unknown')
+        return [notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number))]
+      for (const task of this.tasks) task.process?.(request, this, now)
+      return this.behaviour.respond(this, request, now)
+    })
+  }
+
+  /** What was waited for is there. */
+  resume(now: number): void {
+    if (this.state === 'dead') return
+    const [request, resumed] = [this.#postponed, this.resumed]
+    this.#postponed = undefined
+    this.resumed = undefined
+    if (request !== undefined) return this.#answer(request, now, () => this.behaviour.resume(this))
+    try {
+      resumed?.(now)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      this.close(error.code, error.message, now)
+    }
+    this.pump(now)
+  }
+
+  #answer(request: IncomingMessage, now: number, respond: () => Payload[] | 'later'): void {
+    const { exchange, messageId, flow } = request
+    let answer: Payload[]
+    let fatal: PeerError | undefined
+    try {
+      const found = respond()
+      if (found === 'later') {
+        this.#postponed = request
+        return
       }
+      answer = found
     } catch (error) {
       if (!(error instanceof PeerError)) throw error
       fatal = error

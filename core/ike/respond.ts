@@ -13,7 +13,7 @@ import { RekeyIke } from './rekey-ike.ts'
  * Answers an authenticated request of the peer.
  * @throws PeerError when the IKE SA has to end; its notify goes into the answer
  */
-function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
+function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 'later' {
   if (sa.state === 'connecting') {
     if (request.exchange === ExchangeType.IKE_INTERMEDIATE && !sa.initiator) return respondIntermediate(sa, request)
     if (request.exchange === ExchangeType.IKE_AUTH && !sa.initiator && sa.additional.length === 0)
@@ -31,6 +31,7 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] {
 /** IKEv2, RFC 7296. */
 export const ikev2: Behaviour = {
   respond,
+  resume: sa => sa.eap?.resume(sa) ?? [],
   rekey: () => new RekeyIke(),
   liveness: () => new Liveness(),
   deletion: why => new DeleteIke(why),

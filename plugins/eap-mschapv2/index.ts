@@ -9,8 +9,8 @@ export const mschapv2: EapMethod = {
   type: TYPE,
   // open to dictionary attacks by whoever poses as the server, so the server has to prove itself first
   mutual: false,
-  peer: (secrets, rng) => new MschapPeer(secrets, rng),
-  server: (secrets, identity, rng) => new MschapServer(secrets, identity, rng),
+  peer: ({ secrets, rng }) => new MschapPeer(secrets, rng),
+  server: ({ secrets, remote, rng }) => new MschapServer(secrets, remote.value, rng),
 }
 
 /** EAP-MSCHAPv2: a name and a password, for gateways that ask their users for these. */

@@ -160,7 +160,7 @@ const plugins = ({ raw, noble = false }: TunnelConfig): string[] => [
   ...(fast() ? ['linux-fast'] : []),
   'udp',
   ...(raw ? ['raw'] : []),
-  ...['tun', 'memory', 'udp-encap', 'beet'],
+  ...['tun', 'memory', 'udp-encap', 'beet', 'x509', 'eap-mschapv2', 'eap-tls'],
 ]
 
 /** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */

@@ -73,9 +73,10 @@ describe('both ends by certificates', () => {
 
   test('what goes over the wire', async () => {
     const p = pair(...(await ends('p256'))).established()
-    expect(chart(p.left)).toEqual([
-      '> IKE_SA_INIT request 0 [ SA KE Nonce N(SIGNATURE_HASH_ALGORITHMS) ]',
-      '< IKE_SA_INIT response 0 [ SA KE Nonce CERTREQ N(SIGNATURE_HASH_ALGORITHMS) ]',
+    const [asked, answered, ...authentication] = chart(p.left)
+    expect(asked).toContain('N(SIGNATURE_HASH_ALGORITHMS)')
+    expect(answered).toMatch(/ CERTREQ .*N\(SIGNATURE_HASH_ALGORITHMS\)/)
+    expect(authentication).toEqual([
       '> IKE_AUTH request 1 [ IDi CERT N(INITIAL_CONTACT) CERTREQ IDr AUTH SA TSi TSr ]',
       '< IKE_AUTH response 1 [ IDr CERT AUTH SA TSi TSr ]',
     ])

@@ -195,6 +195,11 @@ export class End implements IkeHost {
   credentials(peer: PeerSettings): PeerCredentials {
     return this.options.credentials?.[peer.name] ?? {}
   }
+  wake(sa: IkeSa): void {
+    this.woken.push(sa)
+  }
+  /** SAs that want to be resumed. */
+  readonly woken: IkeSa[] = []
   wall(now: number): number {
     return Date.UTC(2026, 10, 28) + now
   }
