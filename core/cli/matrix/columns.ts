@@ -1,4 +1,5 @@
 import { beet } from '../../../plugins/beet/index.ts'
+import { ikeMe } from '../../../plugins/ike-me/index.ts'
 import { udpEncap } from '../../../plugins/udp-encap/index.ts'
 import type { ModeContext, ModeStrategy, Plugin } from '../../index.ts'
 import { STRATEGY } from '../../index.ts'
@@ -6,24 +7,45 @@ import { Transport } from '../../ipsec/modes/transport.ts'
 
 /** What is in play: nothing, one cure alone, or all of them with policy to choose. */
 export interface Column {
-  readonly name: 'none' | 'udp-encap' | 'beet' | 'policy'
+  readonly name: 'none' | 'udp-encap' | 'beet' | 'ike-me' | 'policy'
   readonly title: string
   /** Fresh for each build. */
   plugins(): Plugin[]
   readonly udp: boolean
   readonly beet: boolean
+  /** Peers are found through the mediation server med. */
+  readonly mediated: boolean
 }
 
+/** IPv6 has no NATs here, and inner addresses are no places to be reached at. */
+const me = (): Plugin => ikeMe({ disclose: { only: ['0.0.0.0/0'], hide: ['10.8.0.0/15'] } })
+
 export const COLUMNS: readonly Column[] = [
-  { name: 'none', title: 'without a cure', udp: false, beet: false, plugins: () => [lab] },
-  { name: 'udp-encap', title: 'UDP encapsulation', udp: true, beet: false, plugins: () => [udpEncap()] },
-  { name: 'beet', title: 'BEET', udp: false, beet: true, plugins: () => [beet()] },
-  { name: 'policy', title: 'what policy chooses', udp: true, beet: true, plugins: () => [udpEncap(), beet()] },
+  { name: 'none', title: 'without a cure', udp: false, beet: false, mediated: false, plugins: () => [lab] },
+  {
+    name: 'udp-encap',
+    title: 'UDP encapsulation',
+    udp: true,
+    beet: false,
+    mediated: false,
+    plugins: () => [udpEncap()],
+  },
+  { name: 'beet', title: 'BEET', udp: false, beet: true, mediated: false, plugins: () => [beet()] },
+  // a path through NATs is a pair of UDP mappings: nothing else goes through it
+  { name: 'ike-me', title: 'IKE-ME', udp: true, beet: false, mediated: true, plugins: () => [udpEncap(), me()] },
+  {
+    name: 'policy',
+    title: 'what policy chooses',
+    udp: true,
+    beet: true,
+    mediated: false,
+    plugins: () => [udpEncap(), beet(), me()],
+  },
 ]
 
 /** The mode of a child where both ends are hosts. */
 export const hostMode = ({ name }: Column): string =>
-  ({ none: UNREPAIRED, 'udp-encap': 'transport', beet: 'beet', policy: 'auto' })[name]
+  ({ none: UNREPAIRED, 'udp-encap': 'transport', beet: 'beet', 'ike-me': 'transport', policy: 'auto' })[name]
 
 /** Transport mode as RFC 2406 had it: nobody mends a checksum that a NAT has made wrong. */
 const UNREPAIRED = 'unrepaired'

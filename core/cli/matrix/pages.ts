@@ -25,6 +25,7 @@ function overview(matrix: Matrix): string {
     '',
     'What NAT breaks in IPsec (RFC 3715), each as a scenario on the virtual internet that fails first and is then tried with',
     'each cure alone and with what policy makes of all of them. Every cell was observed; its link leads to what was seen.',
+    'A path that IKE-ME finds is a pair of UDP mappings, so its column has UDP encapsulation too; BEET is alone in its own.',
     '`natweave matrix problems --docs docs/scenarios` wrote these pages, and a test holds them to what it would write now.',
     '',
     row(['problem', ...COLUMNS.map(c => c.title)]),

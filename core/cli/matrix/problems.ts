@@ -38,7 +38,13 @@ export interface World {
   readonly column: Column
   readonly seed: number
   /** The virtual internet of the cell, for its trace. */
-  stage<T extends { readonly net: VirtualInternet; readonly inet: Lan }>(topology: T): T
+  stage<T extends Stage>(topology: T): T
+}
+
+interface Stage {
+  readonly net: VirtualInternet
+  readonly inet: Lan
+  readonly med: Host
 }
 
 type Peer = NonNullable<ConfigInput['peers']>[string]
@@ -51,25 +57,82 @@ const LAN = '10.3.0.0/24'
 
 const peer = (wish: Partial<Peer>): Peer => ({ psk: PSK, mobike: false, reconnect: false, dpd: 0, ...wish })
 
-const toMoon = (me: string, child: Child, wish: Partial<Peer> = {}): ConfigInput => ({
-  peers: {
-    moon: peer({
-      remote: MOON,
-      localId: `${me}.example`,
-      remoteId: 'moon.example',
-      addresses: ['ipv4'],
-      children: { lan: child },
-      ...wish,
-    }),
-  },
-})
+/** The connection with the mediation server, from the port that no NAT takes for IKE's. */
+const toMed = (me: string): Peer =>
+  peer({
+    remote: '203.0.113.10:4500',
+    localId: `${me}.example`,
+    remoteId: 'med.example',
+    options: { 'ike-me': { mediation: true } },
+  })
 
-const atMoon = (child: Child, wish: Partial<Peer> = {}): ConfigInput => ({
-  pools: { clients: { addresses: '10.9.0.0/24' } },
-  peers: {
-    clients: peer({ localId: 'moon.example', remoteId: 'any', pool: 'clients', children: { lan: child }, ...wish }),
-  },
-})
+/** @param them - the other end, by the name that the mediation server knows */
+const by = (them: string): Partial<Peer> => ({ options: { 'ike-me': { by: 'med', id: `${them}.example` } } })
+
+const toMoon = (
+  { mediated }: Pick<Column, 'mediated'>,
+  me: string,
+  child: Child,
+  wish: Partial<Peer> = {},
+  them = 'moon',
+): ConfigInput => {
+  const { remote = MOON, ...rest } = wish
+  return {
+    peers: {
+      moon: peer({
+        ...(mediated ? by(them) : { remote }),
+        localId: `${me}.example`,
+        remoteId: `${them}.example`,
+        addresses: ['ipv4'],
+        children: { lan: child },
+        ...rest,
+      }),
+      ...(mediated && { med: toMed(me) }),
+    },
+  }
+}
+
+const atMoon = (
+  { mediated }: Pick<Column, 'mediated'>,
+  child: Child,
+  wish: Partial<Peer> = {},
+  me = 'moon',
+): ConfigInput => {
+  const all = { localId: `${me}.example`, pool: 'clients', children: { lan: child } }
+  return {
+    pools: { clients: { addresses: '10.9.0.0/24' } },
+    peers: mediated
+      ? {
+          ...Object.fromEntries(
+            ['alice', 'bob']
+              .filter(name => name !== me)
+              .map(name => [
+                name,
+                peer({
+                  ...all,
+                  ...by(name),
+                  ...wish,
+                  remoteId: (name === 'alice' ? wish.remoteId : undefined) ?? `${name}.example`,
+                }),
+              ]),
+          ),
+          med: toMed(me),
+        }
+      : { clients: peer({ ...all, remoteId: 'any', ...wish }) },
+  }
+}
+
+/** The mediation server, where the column has one. */
+async function mediation({ column }: World, { net, med }: Stage): Promise<End[]> {
+  if (!column.mediated) return []
+  const clients = peer({ localId: 'med.example', remoteId: 'any', options: { 'ike-me': { mediation: true } } })
+  return [await end(net, med, { peers: { clients } }, column.plugins())]
+}
+
+/** Time for everybody to register. */
+const registered = async ({ column }: World, { net }: Stage): Promise<void> => {
+  if (column.mediated) await net.advance(1_000)
+}
 
 /** What alice protects: with BEET one pair of addresses, else moon's whole LAN. */
 const child = (column: Column, wish: Partial<Child> = {}): Child => ({
@@ -87,43 +150,59 @@ const back = (column: Column, wish: Partial<Child> = {}): Child => ({
 
 const HOST: Partial<Child> = { remote: ['dynamic'], local: ['dynamic'] }
 
-/** alice behind a NAT, with moon as her gateway; then what they can exchange. */
-async function roadwarrior(
-  { column, seed, stage }: World,
+/** What alice and another host can exchange once she has connected; `silenceMs`: only after that long, and from outside. */
+async function between(
+  world: World,
+  t: Stage & { readonly alice: Host },
+  config: ConfigInput,
+  other: { readonly host: Host; readonly config: ConfigInput; readonly target: Host; readonly address: string },
+  silenceMs = 0,
+): Promise<Observation> {
+  const { column } = world
+  const server = await mediation(world, t)
+  const a = await end(t.net, t.alice, config, column.plugins())
+  const b = await end(t.net, other.host, other.config, column.plugins())
+  const ends = [a, b, ...server]
+  await registered(world, t)
+  const failure = await connect(t.net, a, 'moon')
+  if (failure !== undefined) return closed(t.net, ends, { cured: false, saw: failure })
+  await t.net.advance(silenceMs)
+  const talk =
+    silenceMs === 0
+      ? { from: t.alice, to: other.target, address: other.address }
+      : { from: other.target, to: t.alice, address: innerOf(a) }
+  const [{ works, saw } = NOTHING] = await exchange(t.net, [talk])
+  const when = silenceMs === 0 ? '' : `, after ${silenceMs / 60_000} silent minutes`
+  return closed(t.net, ends, { cured: works, saw: `${planOf(a)}${when}: ${saw}${dropsOf(b)}` })
+}
+
+/** alice behind a NAT, with moon as her gateway to mars. */
+function roadwarrior(
+  world: World,
   options: TopologyOptions,
   alice: ConfigInput,
   moon: ConfigInput,
   silenceMs = 0,
 ): Promise<Observation> {
-  const t = stage(topologies.nat1({ seed, trace: false, ...options }))
-  const a = await end(t.net, t.alice, alice, column.plugins())
-  const m = await end(t.net, t.moon, moon, column.plugins())
-  const failure = await connect(t.net, a, 'moon')
-  if (failure !== undefined) return closed(t.net, [a, m], { cured: false, saw: failure })
-  if (silenceMs === 0) {
-    const [{ works, saw } = NOTHING] = await exchange(t.net, [{ from: t.alice, to: t.mars, address: MARS }])
-    return closed(t.net, [a, m], { cured: works, saw: `${planOf(a)}: ${saw}${dropsOf(m)}` })
-  }
-  await t.net.advance(silenceMs)
-  const [{ works, saw } = NOTHING] = await exchange(t.net, [{ from: t.mars, to: t.alice, address: innerOf(a) }])
-  return closed(t.net, [a, m], {
-    cured: works,
-    saw: `${planOf(a)}, after ${silenceMs / 60_000} silent minutes: ${saw}`,
-  })
+  const t = world.stage(topologies.nat1({ seed: world.seed, trace: false, ...options }))
+  return between(world, t, alice, { host: t.moon, config: moon, target: t.mars, address: MARS }, silenceMs)
 }
 
 /** Two clients with the same gateway, one after the other; then what each can exchange at the same time as the other. */
 async function twoClients(
-  { column }: World,
-  t: { net: VirtualInternet; alice: Host; bob: Host; moon: Host; mars: Host },
+  world: World,
+  t: Stage & { readonly alice: Host; readonly bob: Host; readonly moon: Host; readonly mars: Host },
   config: (me: string) => ConfigInput,
   moon: ConfigInput,
   target: { readonly host: Host; readonly address: string },
 ): Promise<Observation> {
+  const { column } = world
+  const server = await mediation(world, t)
   const a = await end(t.net, t.alice, config('alice'), column.plugins())
   const b = await end(t.net, t.bob, config('bob'), column.plugins())
   const m = await end(t.net, t.moon, moon, column.plugins())
-  const ends = [a, b, m]
+  const ends = [a, b, m, ...server]
+  await registered(world, t)
   const first = await connect(t.net, a, 'moon')
   if (first !== undefined) return closed(t.net, ends, { cured: false, saw: `alice: ${first}` })
   const second = await connect(t.net, b, 'moon')
@@ -150,12 +229,13 @@ async function closed(net: VirtualInternet, ends: readonly End[], observation: O
 }
 
 function planOf({ natweave }: End): string {
-  const { children, plan } = natweave.status().peers[0]!
+  const { children = [], plan } = natweave.status().peers.find(p => p.name === 'moon') ?? {}
   const { mode, encap } = children[0] ?? { mode: '?', encap: '?' }
   return `${plan?.path ?? '?'}+${encap}+${mode}`
 }
 
-const innerOf = ({ natweave }: End): string => natweave.status().peers[0]!.virtualAddresses[0] ?? '0.0.0.0'
+const innerOf = ({ natweave }: End): string =>
+  natweave.status().peers.find(p => p.name === 'moon')?.virtualAddresses[0] ?? '0.0.0.0'
 
 function dropsOf({ natweave }: End): string {
   const drops = natweave.status().peers.flatMap(p => p.children.flatMap(c => Object.entries(c.counters.drops)))
@@ -177,8 +257,8 @@ export const PROBLEMS: readonly Problem[] = [
       const seen = await roadwarrior(
         world,
         {},
-        toMoon('alice', child(world.column, ah)),
-        atMoon(back(world.column, ah)),
+        toMoon(world.column, 'alice', child(world.column, ah)),
+        atMoon(world.column, back(world.column, ah)),
       )
       return world.column.name === 'beet'
         ? { ...seen, applies: false, saw: 'AH has tunnel and transport mode only' }
@@ -196,8 +276,8 @@ export const PROBLEMS: readonly Problem[] = [
       roadwarrior(
         world,
         {},
-        toMoon('alice', child(world.column, { proposals: ['null-sha256'] })),
-        atMoon(back(world.column, { proposals: ['null-sha256'] })),
+        toMoon(world.column, 'alice', child(world.column, { proposals: ['null-sha256'] })),
+        atMoon(world.column, back(world.column, { proposals: ['null-sha256'] })),
       ),
   },
   {
@@ -207,30 +287,18 @@ export const PROBLEMS: readonly Problem[] = [
     curable: true,
     story:
       'In transport mode the checksums of TCP and UDP cover addresses that the NAT has changed. The NAT here lets ESP pass, so that nothing else stands in the way; without a cure the server throws everything away.',
-    async run({ column, seed, stage }) {
-      const t = stage(topologies.nat1({ seed, trace: false }))
+    run(world) {
+      const { column } = world
+      const t = world.stage(topologies.nat1({ seed: world.seed, trace: false }))
       const mode = hostMode(column)
       // under BEET the hosts have addresses of their own
-      const ofAlice = column.beet ? { remote: ['10.8.0.1/32'] } : HOST
-      const ofMoon = column.beet ? { local: ['10.8.0.1/32'] } : HOST
-      const a = await end(
-        t.net,
-        t.alice,
-        toMoon('alice', { ...ofAlice, mode }, column.beet ? {} : { addresses: [] }),
-        column.plugins(),
-      )
-      t.moon.addAddress('10.8.0.1/32', t.moon.interface('eth1'))
-      const m = await end(
-        t.net,
-        t.moon,
-        atMoon({ ...ofMoon, mode, start: column.beet ? 'trap' : 'connect' }),
-        column.plugins(),
-      )
-      const failure = await connect(t.net, a, 'moon')
-      if (failure !== undefined) return closed(t.net, [a, m], { cured: false, saw: failure })
       const address = column.beet ? '10.8.0.1' : MOON
-      const [{ works, saw } = NOTHING] = await exchange(t.net, [{ from: t.alice, to: t.moon, address }])
-      return closed(t.net, [a, m], { cured: works, saw: `${planOf(a)}: ${saw}` })
+      if (column.beet) t.moon.addAddress(`${address}/32`, t.moon.interface('eth1'))
+      const ofAlice = column.beet ? { remote: [`${address}/32`] } : HOST
+      const ofMoon: Partial<Child> = column.beet ? { local: [`${address}/32`], start: 'trap' } : HOST
+      const config = toMoon(column, 'alice', { ...ofAlice, mode }, column.beet ? {} : { addresses: [] })
+      const moon = atMoon(column, { ...ofMoon, mode })
+      return between(world, t, config, { host: t.moon, config: moon, target: t.moon, address })
     },
   },
   {
@@ -246,8 +314,8 @@ export const PROBLEMS: readonly Problem[] = [
       return roadwarrior(
         world,
         {},
-        toMoon('alice', child(world.column), { localId: mine }),
-        atMoon(back(world.column), { remoteId: expected }),
+        toMoon(world.column, 'alice', child(world.column), { localId: mine }),
+        atMoon(world.column, back(world.column), { remoteId: expected }),
       )
     },
   },
@@ -258,15 +326,22 @@ export const PROBLEMS: readonly Problem[] = [
     curable: true,
     story:
       'A NAT with "IPsec pass-through" leaves port 500 untranslated, so that one client at a time can use it. Who speaks from port 4500 is not taken for IKE by such a NAT, and gets a port of its own.',
-    run: ({ column, seed, stage }) => {
+    run: world => {
+      const { column, seed, stage } = world
       const t = stage(
         topologies.samenat({ seed, trace: false, nata: { ...nats.portRestrictedCone, pinnedPorts: [500] } }),
       )
       const remote = column.udp ? `${MOON}:4500` : MOON
-      return twoClients({ column, seed, stage }, t, me => toMoon(me, child(column), { remote }), atMoon(back(column)), {
-        host: t.mars,
-        address: MARS,
-      })
+      return twoClients(
+        { column, seed, stage },
+        t,
+        me => toMoon(column, me, child(column), { remote }),
+        atMoon(column, back(column)),
+        {
+          host: t.mars,
+          address: MARS,
+        },
+      )
     },
   },
   {
@@ -276,15 +351,16 @@ export const PROBLEMS: readonly Problem[] = [
     curable: true,
     story:
       'alice and bob are both 10.0.0.5 in a network 10.0.0.0/24, behind NATs of their own. In tunnel mode moon would have two equal entries and send what is for alice to bob; natweave refuses the second. Under BEET each has an inner address of its own.',
-    run: ({ column, seed, stage }) => {
+    run: world => {
+      const { column, seed, stage } = world
       const t = stage(topologies.overlap({ seed, trace: false }))
       const ofSite: Partial<Child> = column.beet ? {} : { local: ['10.0.0.0/24'] }
       const ofMoon: Partial<Child> = column.beet ? {} : { remote: ['10.0.0.0/24'] }
       return twoClients(
-        { column, seed, stage },
+        world,
         t,
-        me => toMoon(me, child(column, ofSite), column.beet ? {} : { addresses: [] }),
-        atMoon(back(column, ofMoon)),
+        me => toMoon(column, me, child(column, ofSite), column.beet ? {} : { addresses: [] }),
+        atMoon(column, back(column, ofMoon)),
         { host: t.mars, address: MARS },
       )
     },
@@ -298,15 +374,16 @@ export const PROBLEMS: readonly Problem[] = [
       'alice and bob have the same address to moon, that of their NAT. In transport mode both want the same entry, and whoever came second would receive and send as the first: the server must prevent that, and does. Under BEET they are two.',
     differs:
       'BEET alone leaves ESP without ports, and a NAT has no way to tell two clients of one server apart by SPIs that it cannot predict. The literature counts BEET together with UDP encapsulation; so does the last column.',
-    run: ({ column, seed, stage }) => {
+    run: world => {
+      const { column, seed, stage } = world
       const t = stage(topologies.samenat({ seed, trace: false }))
       const mode = hostMode(column)
       const host: Partial<Child> = column.beet ? {} : { ...HOST, mode: column.name === 'none' ? mode : 'transport' }
       return twoClients(
-        { column, seed, stage },
+        world,
         t,
-        me => toMoon(me, column.beet ? child(column) : { ...host }, column.beet ? {} : { addresses: [] }),
-        atMoon(column.beet ? back(column) : { ...host }),
+        me => toMoon(column, me, column.beet ? child(column) : { ...host }, column.beet ? {} : { addresses: [] }),
+        atMoon(column, column.beet ? back(column) : { ...host }),
         column.beet ? { host: t.mars, address: MARS } : { host: t.moon, address: MOON },
       )
     },
@@ -324,14 +401,14 @@ export const PROBLEMS: readonly Problem[] = [
       roadwarrior(
         world,
         { nata: { ...nats.portRestrictedCone, dropNonUdpTcp: true } },
-        toMoon('alice', child(world.column)),
-        atMoon(back(world.column)),
+        toMoon(world.column, 'alice', child(world.column)),
+        atMoon(world.column, back(world.column)),
       ),
   },
   {
     name: 'mapping-timeouts',
     title: 'NATs that forget mappings',
-    literature: { 'udp-encap': true, beet: false, 'ike-me': false },
+    literature: { 'udp-encap': true, beet: false, 'ike-me': true },
     curable: true,
     story:
       'The NAT forgets a mapping after 30 silent seconds, and nothing from outside reaches alice any more. NAT-keepalives hold the mapping of UDP encapsulation for ten silent minutes.',
@@ -339,8 +416,8 @@ export const PROBLEMS: readonly Problem[] = [
       roadwarrior(
         world,
         { nata: FORGETFUL },
-        toMoon('alice', child(world.column)),
-        atMoon(back(world.column)),
+        toMoon(world.column, 'alice', child(world.column)),
+        atMoon(world.column, back(world.column)),
         600_000,
       ),
   },
@@ -348,31 +425,23 @@ export const PROBLEMS: readonly Problem[] = [
     name: 'inbound',
     title: 'connections from outside, both behind NATs',
     literature: { 'udp-encap': false, beet: false, 'ike-me': true },
-    // by a mediated path, which no strategy here is
-    curable: false,
+    curable: true,
     story:
       'alice and bob are behind NATs of their own, and alice calls the address of bob’s NAT. Nobody inside has opened the way, so the NAT drops what comes.',
-    async run({ column, seed, stage }) {
-      const t = stage(topologies.nat2({ seed, trace: false }))
-      const remote = '198.51.100.2'
-      const target = '10.2.0.5'
-      const mode = column.beet && column.name !== 'policy' ? 'beet' : column.beet ? 'auto' : 'tunnel'
-      const a = await end(
-        t.net,
-        t.alice,
-        toMoon('alice', { remote: [`${target}/32`], mode }, { remote, remoteId: 'bob.example' }),
-        column.plugins(),
+    run({ column: given, ...world }) {
+      // where mediation is to be had, it is configured for policy too
+      const column = given.name === 'policy' ? { ...given, mediated: true } : given
+      const t = world.stage(topologies.nat2({ seed: world.seed, trace: false }))
+      const [outer, inner] = ['198.51.100.2', '10.2.0.5']
+      const { mode } = child(column)
+      const ofAlice = { remote: [`${inner}/32`], ...(mode !== undefined && { mode }) }
+      const ofBob: Child = { local: [`${inner}/32`], ...(mode !== undefined && { mode }), start: 'trap' }
+      return between(
+        { ...world, column },
+        t,
+        toMoon(column, 'alice', ofAlice, column.mediated ? {} : { remote: outer }, 'bob'),
+        { host: t.bob, config: atMoon(column, ofBob, {}, 'bob'), target: t.bob, address: inner },
       )
-      const b = await end(
-        t.net,
-        t.bob,
-        atMoon({ local: [`${target}/32`], mode, start: 'trap' }, { localId: 'bob.example' }),
-        column.plugins(),
-      )
-      const failure = await connect(t.net, a, 'moon')
-      if (failure !== undefined) return closed(t.net, [a, b], { cured: false, saw: failure })
-      const [{ works, saw } = NOTHING] = await exchange(t.net, [{ from: t.alice, to: t.bob, address: target }])
-      return closed(t.net, [a, b], { cured: works, saw: `${planOf(a)}: ${saw}` })
     },
   },
 ]
