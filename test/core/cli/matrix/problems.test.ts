@@ -16,7 +16,7 @@ let matrix: Matrix
 
 beforeAll(async () => {
   matrix = await runProblems(1)
-})
+}, 240_000)
 
 describe('what was observed', () => {
   for (const { name, curable } of PROBLEMS) {
@@ -57,7 +57,7 @@ describe('what was observed', () => {
 test('another seed has the same verdicts', async () => {
   const other = await runProblems(7)
   expect(other.cells.map(c => c.verdict)).toEqual(matrix.cells.map(c => c.verdict))
-})
+}, 240_000)
 
 /** After a change: `npm run docs`. */
 test('the pages in docs/scenarios say what the run says', () => {
