@@ -2,7 +2,7 @@ import { Children } from './children.ts'
 import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
 import type { Fact, Facts } from './contracts/facts.ts'
 import type { CheckReport, PlanReport } from './contracts/natweave.ts'
-import { type Address, type Endpoint, type Flow, showEndpoint } from './contracts/net.ts'
+import { type Address, type Flow, showEndpoint } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
 import type { ServiceFactory } from './contracts/service.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
@@ -13,7 +13,6 @@ import { Host, type HostOptions } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
 import type { ChildSa } from './ike/host.ts'
 import { notify } from './ike/notify.ts'
-import { planFor } from './ike/plan.ts'
 import { RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
 import { Responder } from './ike/responder.ts'
@@ -26,6 +25,8 @@ import { LiveSas } from './live-sas.ts'
 import { ManualSas } from './manual.ts'
 import { Peer } from './peer.ts'
 import { planeEvent } from './plane-events.ts'
+import { networkOf } from './policy/network.ts'
+import { type Memory, Pursuit, Round, type Whereabouts } from './pursuit.ts'
 import { type EngineOutlet, Rim } from './rim.ts'
 import { type Services, servicesOf } from './services.ts'
 import {
@@ -72,6 +73,7 @@ export class Engine {
   readonly #rim: Rim
   readonly #responder: Responder
   readonly #live: LiveSas
+  readonly #pursuit: Pursuit
   readonly #children: Children
   readonly #planeEvent: (event: PlaneEvent) => void
   readonly #kept = new KeptPackets()
@@ -125,11 +127,14 @@ export class Engine {
       ...common,
       host: this.#host,
       ready: (peer, child, now) => this.#release(peer, child, now),
+      failed: (peer, code, why, now) => this.#failed(peer, code, why, now),
     })
     const parts = { ...common, live: this.#live }
+    this.#pursuit = new Pursuit({ ...parts, host: this.#host })
     const wishes = {
       ...parts,
       host: this.#host,
+      pursuit: this.#pursuit,
       failed: (peer: Peer, code: string, why: string, now: number) => this.#failed(peer, code, why, now),
       answered: (now: number) => {
         this.#now = now
@@ -293,11 +298,8 @@ export class Engine {
     this.#children.timeout(now)
   }
 
-  /**
-   * Starts connecting; what comes of it are events.
-   * @param remote - resolved address; undefined when only a path strategy can find the peer
-   */
-  connect(name: string, remote: Endpoint | undefined, source: Address | undefined, now: number): void {
+  /** Starts connecting; what comes of it are events. `memory`: what reached the peer on this network before. */
+  connect(name: string, where: Whereabouts, memory: Memory | undefined, now: number): void {
     this.#now = now
     const peer = this.#peer(name)
     peer.wanted = true
@@ -307,20 +309,28 @@ export class Engine {
     const facts: Record<string, Fact> = { ...peer.facts }
     if (settings.encapsulation === 'force')
       facts['forceEncapsulation'] = { value: true, source: `peers.${name}.encapsulation`, at: now }
+    const network = this.networkFrom(where.source)
+    if (network !== undefined)
+      facts['network'] = { value: network, source: `the local address ${where.source}`, at: now }
+    if (memory !== undefined)
+      facts['sinceSuccess'] = { value: memory.ageMs, source: `reached by ${memory.path} from this network`, at: now }
     peer.facts = facts
-    const { plan, why } = planFor(this.#host, settings, facts)
-    if (plan === undefined && settings.remote === undefined)
-      return this.#failed(
-        peer,
-        'PATH_FAILED',
-        `the address of ${name} is not known, and no plan does without: ${why}`,
-        now,
-      )
-    if (plan === undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
-    this.#rim.event(name, { type: 'connecting', plan }, now)
-    peer.path = plan.path
-    peer.encap = plan.encap
-    this.services.ask(plan.path, { type: 'find', peer: name, remote, source }, now)
+    const why = this.#pursuit.start(peer, new Round(where, memory, undefined), now)
+    if (why === undefined) return
+    if (settings.remote !== undefined) return this.#failed(peer, 'PLAN_NONE', why, now)
+    this.#failed(peer, 'PATH_FAILED', `the address of ${name} is not known, and no plan does without: ${why}`, now)
+  }
+
+  /** The network that a local address is in, by the configuration's name where it has one. */
+  networkFrom(source: Address | undefined): string | undefined {
+    return source === undefined ? undefined : networkOf(source, this.#settings.policy.networks ?? {})
+  }
+
+  /** What reached a peer that stands, and from which network; undefined where this host did not call. */
+  reachedBy(name: string): ({ readonly network: string } & Omit<Memory, 'ageMs'>) | undefined {
+    const { current, round } = this.#peer(name)
+    if (current?.state !== 'established' || !current.initiated || round === undefined) return undefined
+    return { network: networkOf(current.flow.local.address, this.#settings.policy.networks ?? {}), ...round.outcome }
   }
 
   /** Deletes all SAs with the peer; the answers to the DELETEs come as events. */
@@ -357,6 +367,7 @@ export class Engine {
   unreachable(name: string, code: string, why: string, now: number): void {
     const peer = this.#peer(name)
     peer.wanted = true
+    peer.round = undefined
     this.#failed(peer, code, why, now)
   }
 
@@ -418,7 +429,11 @@ export class Engine {
     this.#rim.sendIke(serializeIke(head, [notify(NotifyType.INVALID_MAJOR_VERSION)]), flow)
   }
 
-  #failed(peer: Peer, code: string, why: string, now: number): void {
+  #failed(peer: Peer, code: string, reason: string, now: number): void {
+    peer.path = undefined
+    if (this.#pursuit.failed(peer, code, reason, now)) return
+    const why = peer.round?.why || reason
+    peer.round = undefined
     peer.failed(why, now)
     this.#rim.event(peer.settings.name, { type: 'failed', code, why }, now)
     this.services.tell({ type: 'connect-failed', peer: peer.settings.name, code, why }, now)

@@ -18,7 +18,7 @@ import type { EncapStrategy, ModeStrategy, Plan, Selector, Strategy } from './co
 import type { LocalEndpoint } from './contracts/transport.ts'
 import { UsageError } from './errors.ts'
 import type { PeerCredentials } from './ike/credentials.ts'
-import type { ChildSa, ChosenPlan, IkeHost } from './ike/host.ts'
+import type { ChildSa, ChosenPlan, IkeHost, PlanHistory } from './ike/host.ts'
 import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
@@ -156,10 +156,16 @@ export class Host implements IkeHost {
     if (!raw) sa.learn('forceEncapsulation', true, 'no transport here carries IP protocol 50')
   }
 
-  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed: Partial<Plan> = {}): ChosenPlan {
+  plan(
+    peer: PeerSettings,
+    child: ChildSettings | undefined,
+    facts: Facts,
+    fixed: Partial<Plan> = {},
+    history?: PlanHistory,
+  ): ChosenPlan {
     const obstacle = this.#obstacle(child, facts)
     if (obstacle !== undefined) return { plan: undefined, why: obstacle }
-    const judged = this.judge(peer, child, facts, fixed)
+    const judged = this.judge(peer, child, facts, fixed, history)
     const best = judged[0]
     if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
     const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
@@ -171,8 +177,13 @@ export class Host implements IkeHost {
     child: ChildSettings | undefined,
     facts: Facts,
     fixed: Partial<Plan> = {},
+    history?: PlanHistory,
   ): readonly JudgedPlan[] {
-    const wanted = this.#wanted(peer, child, facts, fixed)
+    const wanted = {
+      ...this.#wanted(peer, child, facts, fixed),
+      tried: history?.tried,
+      remembered: history?.memory?.path,
+    }
     return choose(this.#known(peer, child, facts), this.#settings.policy.rules, this.#strategies, wanted)
   }
 

@@ -35,6 +35,20 @@ export interface LiveSasParts {
   readonly peers: ReadonlyMap<string, Peer>
   /** A Child SA of this name sends now. */
   readonly ready: (peer: string, child: string, now: number) => void
+  /** An attempt of this host has come to nothing. */
+  readonly failed: (peer: Peer, code: string, why: string, now: number) => void
+}
+
+/** How an IKE SA begins. */
+interface Beginning {
+  /** Children to make; those of the configuration unless told. */
+  readonly wanted?: readonly ChildSettings[]
+  /** The SA it takes over from. */
+  readonly renews?: IkeSa
+  /** The path strategy that found the flow. */
+  readonly path?: string | undefined
+  /** How often IKE_SA_INIT is sent again. */
+  readonly tries?: number
 }
 
 /** All IKE SAs of one build, and what becomes of their effects: datagrams, Child SAs in data planes, events. */
@@ -208,7 +222,7 @@ export class LiveSas {
     peer: Peer,
     flow: Flow,
     now: number,
-    { wanted, renews }: { readonly wanted?: readonly ChildSettings[]; readonly renews?: IkeSa } = {},
+    { wanted, renews, path = renews?.plan?.path, tries }: Beginning = {},
   ): void {
     const { host } = this.#parts
     const initiatorSpi = freshSpi(host)
@@ -219,6 +233,8 @@ export class LiveSas {
     sa.wanted = wanted ?? acquired(peer)
     sa.renews = renews
     sa.redirectedFrom = peer.redirected?.from
+    sa.path = path
+    if (tries !== undefined) sa.session.hasten(tries)
     host.observe(sa)
     peer.sas.push(sa)
     this.table.add(sa)
@@ -253,10 +269,12 @@ export class LiveSas {
     if (current !== undefined && !wasUp && !sa.initiated)
       return rim.event('', { type: 'failed', code, why: `${showEndpoint(sa.flow.remote)}: ${why}` }, now)
     if (current !== undefined && (!wasUp || current.state === 'established')) return this.#standsOn(peer, now)
-    if (code === 'OK' && !peer.wanted) peer.lastError = undefined
-    else peer.failed(why, now)
-    rim.event(sa.peer!, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
-    if (!wasUp) services.tell({ type: 'connect-failed', peer: sa.peer!, code, why }, now)
+    if (wasUp || !sa.initiated) {
+      if (code === 'OK' && !peer.wanted) peer.lastError = undefined
+      else peer.failed(why, now)
+      rim.event(sa.peer!, wasUp ? { type: 'down', code, why } : { type: 'failed', code, why }, now)
+      if (!wasUp) services.tell({ type: 'connect-failed', peer: sa.peer!, code, why }, now)
+    } else this.#parts.failed(peer, code, why, now)
     rim.deviceChanged()
   }
 

@@ -2,6 +2,7 @@ import type { Facts } from './contracts/facts.ts'
 import type { Address } from './contracts/net.ts'
 import type { PeerSettings } from './contracts/settings.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import type { Round } from './pursuit.ts'
 
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
@@ -15,8 +16,8 @@ export class Peer {
   readonly sas: IkeSa[] = []
   /** The path strategy that is looking for a way to it. */
   path: string | undefined
-  /** The encapsulation of the plan that is being tried. */
-  encap: string | undefined
+  /** The attempts under way, or the last ones. */
+  round: Round | undefined
   /** Somebody wants it connected: reconnect when it is lost. */
   wanted = false
   /** Facts that outlive an SA; what its IKE SAs learn is theirs. */

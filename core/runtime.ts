@@ -12,6 +12,7 @@ import type { LocalEndpoint, Transport, TransportSink } from './contracts/transp
 import { deviceState } from './device-state.ts'
 import type { Engine } from './engine.ts'
 import { NatweaveError, SystemError } from './errors.ts'
+import type { Memory } from './pursuit.ts'
 import type { OuterWish } from './rim.ts'
 import { planReports, status } from './status.ts'
 
@@ -194,13 +195,37 @@ export class Runtime implements Natweave {
       const { remote } = engine.peersByName.get(name)!
       const where = remote === undefined ? undefined : await this.#locate(remote, settings.remotePort)
       if (this.#state !== 'running') return
-      engine.connect(name, where?.remote, where?.source, this.#now())
+      const memory = await this.#recall(name, where?.source)
+      if (this.#state !== 'running') return
+      engine.connect(name, { remote: where?.remote, source: where?.source }, memory, this.#now())
     } catch (error) {
       if (!(error instanceof NatweaveError)) throw error
       engine.unreachable(name, error.code, error.message, this.#now())
       settle?.(error)
     }
     this.#arm()
+  }
+
+  /** What reached the peer from this network before. A store that fails costs a memory, not the connection. */
+  async #recall(name: string, source: Address | undefined): Promise<Memory | undefined> {
+    const { engine, store, clock } = this.#parts
+    const network = engine.networkFrom(source)
+    if (network === undefined || store === undefined) return undefined
+    const found = await store.get(`reached/${network}/${name}`).catch((error: Error) => this.#broken(store.name, error))
+    if (typeof found !== 'object' || found === null) return undefined
+    const { path, encap, at } = found as Record<string, unknown>
+    if (typeof path !== 'string' || typeof at !== 'number') return undefined
+    return { path, ...(typeof encap === 'string' && { encap }), ageMs: Math.max(0, clock.wall() - at) }
+  }
+
+  #remember(name: string): void {
+    const { engine, store, clock } = this.#parts
+    const reached = engine.reachedBy(name)
+    if (reached === undefined || store === undefined) return
+    const { network, ...how } = reached
+    store
+      .set(`reached/${network}/${name}`, { ...how, at: clock.wall() })
+      .catch((error: Error) => this.#broken(store.name, error))
   }
 
   async #locate(host: string, port: number): Promise<{ remote: Endpoint; source: Address | undefined }> {
@@ -276,6 +301,7 @@ export class Runtime implements Natweave {
     }
     for (const waiter of [...this.#waiters]) if (waiter.done(event)) waiter.settle()
     if (event.type === 'retry' || event.type === 'redirected') void this.#begin(event.peer)
+    if (event.type === 'established') this.#remember(event.peer)
     if (event.type === 'acquire') this.#acquire(event.peer, event.child)
   }
 

@@ -6,6 +6,7 @@ import { ExtensionExchange } from './ike/extension.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import type { LiveSas } from './live-sas.ts'
 import type { Peer } from './peer.ts'
+import type { Pursuit } from './pursuit.ts'
 import type { Rim } from './rim.ts'
 import type { EngineRequest, Services } from './services.ts'
 import type { Payload } from './wire/index.ts'
@@ -16,6 +17,7 @@ export interface WishParts {
   readonly live: LiveSas
   readonly services: Services
   readonly peers: ReadonlyMap<string, Peer>
+  readonly pursuit: Pursuit
   readonly failed: (peer: Peer, code: string, why: string, now: number) => void
   /** Something came from outside the engine: time has passed. */
   readonly answered: (now: number) => void
@@ -76,12 +78,8 @@ function ready(name: string, flow: Flow, parts: WishParts, now: number): void {
   if (peer?.path === undefined) return
   peer.path = undefined
   const sa = peer.current
-  if (sa?.state === 'established') move(sa, flow, parts, now)
-  else parts.live.initiate(peer, firstFlow(peer, flow, parts.host), now)
-}
-
-function firstFlow({ encap }: Peer, found: Flow, host: Host): Flow {
-  return encap === undefined ? found : (host.encap(encap).firstFlow?.(found) ?? found)
+  if (sa?.state === 'established' && peer.round?.renews === undefined) move(sa, flow, parts, now)
+  else parts.pursuit.ready(peer, flow, now)
 }
 
 function move(sa: IkeSa, flow: Flow, { live }: WishParts, now: number): void {

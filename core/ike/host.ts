@@ -34,7 +34,13 @@ export interface IkeHost {
   /** Wall clock of a moment, ms since 1970: certificates are valid from one to another. */
   wall(now: number): number
   /** The best plan for this child under these facts, and why; undefined with the reasons where none is usable. */
-  plan(peer: PeerSettings, child: ChildSettings | undefined, facts: Facts, fixed?: Partial<Plan>): ChosenPlan
+  plan(
+    peer: PeerSettings,
+    child: ChildSettings | undefined,
+    facts: Facts,
+    fixed?: Partial<Plan>,
+    history?: PlanHistory,
+  ): ChosenPlan
   encap(name: string): EncapStrategy
   mode(name: string): ModeStrategy | undefined
   modes(): readonly ModeStrategy[]
@@ -58,6 +64,12 @@ export interface IkeHost {
   /** Why this SA, which has just authenticated, is not to be: another one of the same peer is kept. */
   rejects(sa: IkeSa, contact: boolean): string | undefined
   counters(child: ChildSa): ChildCounters | undefined
+}
+
+/** What is known from attempts: paths that have just failed and why, and the one that worked here before. */
+export interface PlanHistory {
+  readonly tried: ReadonlyMap<string, string>
+  readonly memory: { readonly path: string } | undefined
 }
 
 export type ChosenPlan =

@@ -124,6 +124,8 @@ export class IkeSa implements IkeSaView {
   childlessPossible = false
   /** The SA that goes when this one stands with all its children. */
   renews: IkeSa | undefined
+  /** The path it was made on, where this host looked for one. */
+  path: string | undefined
   /** Responder: the IKE_SA_INIT messages, until IKE_AUTH has used them. */
   initOctets: InitOctets | undefined
   /** The peer has ended this SA, by DELETE or for a failed authentication: it goes once that is answered. */

@@ -202,7 +202,7 @@ export class Init {
     const incoming = { exchange: ExchangeType.IKE_SA_INIT, response: true, messageId, flow, payloads: message.payloads }
     try {
       for (const task of sa.tasks) task.process?.(incoming, sa, now)
-      choosePlan(sa)
+      choosePlan(sa, sa.path === undefined ? {} : { path: sa.path })
     } catch (error) {
       if (!(error instanceof PeerError)) throw error
       return sa.close(error.code, error.message, now)

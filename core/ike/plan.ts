@@ -3,7 +3,7 @@ import type { PeerSettings } from '../contracts/settings.ts'
 import type { Plan } from '../contracts/strategy.ts'
 import { PeerError } from '../errors.ts'
 import { NotifyType } from '../wire/index.ts'
-import type { ChosenPlan, IkeHost } from './host.ts'
+import type { ChosenPlan, IkeHost, PlanHistory } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 
 /**
@@ -15,14 +15,15 @@ export function planFor(
   settings: PeerSettings,
   facts: Facts,
   fixed: Partial<Plan> = {},
+  history?: PlanHistory,
 ): ChosenPlan {
   let refused: ChosenPlan | undefined
   for (const child of Object.values(settings.children)) {
-    const chosen = host.plan(settings, child, facts, fixed)
+    const chosen = host.plan(settings, child, facts, fixed, history)
     if (chosen.plan !== undefined) return chosen
     refused ??= chosen
   }
-  return refused ?? host.plan(settings, undefined, facts, fixed)
+  return refused ?? host.plan(settings, undefined, facts, fixed, history)
 }
 
 /**

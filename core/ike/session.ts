@@ -21,6 +21,7 @@ interface Outstanding {
  */
 export class Session {
   readonly #timers: Timers
+  #tries: number | undefined
   #ownId: number
   #peerId: number
   #outstanding: Outstanding | undefined
@@ -47,6 +48,11 @@ export class Session {
     return this.#ownId
   }
 
+  /** Until something is answered, requests are sent again so often only. */
+  hasten(tries: number): void {
+    this.#tries = Math.min(tries, this.#timers.retransmitTries)
+  }
+
   requested(dispatch: Dispatch, now: number): void {
     const due = now + this.#timers.retransmitMs
     this.#outstanding = { id: this.#ownId, dispatch, tries: 0, due }
@@ -59,6 +65,7 @@ export class Session {
 
   /** The request under way was answered: the next one has the next ID. */
   acknowledge(): void {
+    this.#tries = undefined
     this.#outstanding = undefined
     this.#ownId++
   }
@@ -90,7 +97,7 @@ export class Session {
   timeout(now: number): readonly Uint8Array[] | 'dead' | undefined {
     const waiting = this.#outstanding
     if (waiting === undefined || now < waiting.due) return undefined
-    if (waiting.tries >= this.#timers.retransmitTries) return 'dead'
+    if (waiting.tries >= (this.#tries ?? this.#timers.retransmitTries)) return 'dead'
     waiting.tries++
     waiting.due = now + this.#timers.retransmitMs * this.#timers.retransmitBase ** waiting.tries
     return waiting.dispatch.datagrams(waiting.tries)

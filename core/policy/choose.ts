@@ -19,9 +19,9 @@ export interface Wanted {
   readonly obstacle?: string | undefined
   /** Slots that are decided already, by the IKE SA that stands; other strategies for them are not judged. */
   readonly fixed?: Partial<Plan>
-  /** Plans that have just failed, as `showPlan` has them, with the reason: they are not tried again blindly. */
+  /** Paths that have just failed, with the reason: they are not tried again blindly. */
   readonly tried?: ReadonlyMap<string, string> | undefined
-  /** The plan that worked last on this network: it comes before those that nothing else puts before it. */
+  /** The path that worked last on this network: it comes before those that nothing else puts before it. */
   readonly remembered?: string | undefined
 }
 
@@ -75,7 +75,7 @@ function judge(
 ): Judged {
   const parts = SLOTS.map(slot => strategies.find(s => s.slot === slot && s.name === plan[slot])!)
   const against: string[] = obstacle === undefined ? [] : [obstacle]
-  const failure = tried?.get(showPlan(plan))
+  const failure = tried?.get(plan.path)
   if (failure !== undefined) against.push(`it has just failed: ${failure}`)
   const aside: string[] = []
   if (encapsulation === 'force' && plan.encap === 'none') against.push(`peers.${peer}.encapsulation is force`)
@@ -112,7 +112,7 @@ function judge(
     unasked: mode === 'auto' && substitutes && !ruling.asksForMode,
     ranks: ruling.ranks,
     uncured,
-    remembered: remembered === showPlan(plan),
+    remembered: remembered === plan.path,
   }
 }
 

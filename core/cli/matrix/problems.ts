@@ -76,11 +76,12 @@ const toMoon = (
   wish: Partial<Peer> = {},
   them = 'moon',
 ): ConfigInput => {
-  const { remote = MOON, ...rest } = wish
+  const { remote = mediated ? undefined : MOON, ...rest } = wish
   return {
     peers: {
       moon: peer({
-        ...(mediated ? by(them) : { remote }),
+        ...(mediated && by(them)),
+        ...(remote !== undefined && { remote }),
         localId: `${me}.example`,
         remoteId: `${them}.example`,
         addresses: ['ipv4'],
@@ -325,17 +326,16 @@ export const PROBLEMS: readonly Problem[] = [
     literature: { 'udp-encap': true, beet: false, 'ike-me': true },
     curable: true,
     story:
-      'A NAT with "IPsec pass-through" leaves port 500 untranslated, so that one client at a time can use it. Who speaks from port 4500 is not taken for IKE by such a NAT, and gets a port of its own.',
+      'A NAT with "IPsec pass-through" leaves port 500 untranslated, so that one client at a time can use it. When 500 stays silent, IKE begins at port 4500, which such a NAT does not take for IKE’s: there each client gets a port of its own.',
     run: world => {
       const { column, seed, stage } = world
       const t = stage(
         topologies.samenat({ seed, trace: false, nata: { ...nats.portRestrictedCone, pinnedPorts: [500] } }),
       )
-      const remote = column.udp ? `${MOON}:4500` : MOON
       return twoClients(
         { column, seed, stage },
         t,
-        me => toMoon(column, me, child(column), { remote }),
+        me => toMoon(column, me, child(column)),
         atMoon(column, back(column)),
         {
           host: t.mars,
@@ -439,7 +439,7 @@ export const PROBLEMS: readonly Problem[] = [
       return between(
         { ...world, column },
         t,
-        toMoon(column, 'alice', ofAlice, column.mediated ? {} : { remote: outer }, 'bob'),
+        toMoon(column, 'alice', ofAlice, column.name === 'ike-me' ? {} : { remote: outer }, 'bob'),
         { host: t.bob, config: atMoon(column, ofBob, {}, 'bob'), target: t.bob, address: inner },
       )
     },

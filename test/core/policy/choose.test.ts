@@ -170,19 +170,19 @@ const rows: Row[] = [
   },
   {
     name: 'what worked here before comes before what is cheaper',
-    wanted: { remembered: 'direct+udp-encap+tunnel' },
-    want: 'direct+udp-encap+tunnel',
+    wanted: { remembered: 'relayed' },
+    want: 'relayed+none+beet',
   },
   {
     name: 'but not before what a rule prefers',
-    wanted: { remembered: 'direct+udp-encap+tunnel' },
-    rules: [rule('r0', { prefer: ['beet'] })],
+    wanted: { remembered: 'relayed' },
+    rules: [rule('r0', { prefer: ['direct'] })],
     want: 'direct+none+beet',
   },
   {
     name: 'what has just failed is not tried again',
-    wanted: { tried: new Map([['direct+none+beet', 'no answer']]) },
-    want: 'direct+udp-encap+beet',
+    wanted: { tried: new Map([['direct', 'no answer']]) },
+    want: 'relayed+none+beet',
   },
   { name: 'a rule may ask for it', rules: [rule('r0', { prefer: ['transport'] })], want: 'direct+none+transport' },
 ]
