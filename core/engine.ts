@@ -12,6 +12,7 @@ import { UsageError, WireError } from './errors.ts'
 import { Host, type HostOptions } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
 import type { ChildSa } from './ike/host.ts'
+import type { IkeSa } from './ike/ike-sa.ts'
 import { notify } from './ike/notify.ts'
 import { RekeyIke } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
@@ -128,6 +129,8 @@ export class Engine {
       host: this.#host,
       ready: (peer, child, now) => this.#release(peer, child, now),
       failed: (peer, code, why, now) => this.#failed(peer, code, why, now),
+      silent: (sa, now) => this.#pursuit.replace(this.#peer(sa.peer!), sa, undefined, 'the peer is silent', now),
+      retried: (peer, code, why, now) => this.#pursuit.failed(peer, code, why, now),
     })
     const parts = { ...common, live: this.#live }
     this.#pursuit = new Pursuit({ ...parts, host: this.#host })
@@ -196,7 +199,18 @@ export class Engine {
       for (const sa of [...sas]) {
         sa.mobility.relocate(sa, sources, now)
         this.#live.carryOut(sa, now)
+        this.#reconnect(sa, sources.get(sa.flow.remote.address), now)
       }
+  }
+
+  /** Without MOBIKE an SA stays where it was made: from a new address a new one is made, which takes over. */
+  #reconnect(sa: IkeSa, source: Address | undefined, now: number): void {
+    const peer = this.peersByName.get(sa.peer ?? '')
+    const where = peer?.round?.where
+    if (peer === undefined || where === undefined || source === undefined) return
+    if (sa.mobility.enabled || sa.state !== 'established' || source === sa.flow.local.address) return
+    const why = `${sa.flow.local.address} is not the way any more`
+    this.#pursuit.replace(peer, sa, { remote: where.remote, source }, why, now)
   }
 
   /** Puts static SAs in place, and the policies of children that wait for traffic. */

@@ -35,6 +35,10 @@ export interface LiveSasParts {
   readonly peers: ReadonlyMap<string, Peer>
   /** A Child SA of this name sends now. */
   readonly ready: (peer: string, child: string, now: number) => void
+  /** The peer of an SA that stands does not answer. */
+  readonly silent: (sa: IkeSa, now: number) => void
+  /** An attempt to replace an SA has come to nothing. @returns whether something else is tried */
+  readonly retried: (peer: Peer, code: string, why: string, now: number) => boolean
   /** An attempt of this host has come to nothing. */
   readonly failed: (peer: Peer, code: string, why: string, now: number) => void
 }
@@ -149,6 +153,8 @@ export class LiveSas {
         return rim.event(name, { type: 'rekey-failed', code: effect.code, why: effect.why }, now)
       case 'closed':
         return this.#closed(sa, effect.code, effect.why, now)
+      case 'silent':
+        return this.#parts.silent(sa, now)
       case 'forgotten':
         return this.table.delete(sa)
       case 'keys':
@@ -262,7 +268,9 @@ export class LiveSas {
     services.down(sa, why, now)
     if (sa.successor !== undefined || sa.provisional) return
     if (sa.redirect !== undefined && peer.wanted) return this.#redirected(peer, sa.redirect, now)
-    if (sa.renews?.state === 'established') return this.#notRenewed(sa.renews, code, why, now)
+    if (sa.renews !== undefined && sa.renews === peer.round?.renews) {
+      if (this.#parts.retried(peer, code, why, now) || sa.renews.state === 'established') return
+    } else if (sa.renews?.state === 'established') return this.#notRenewed(sa.renews, code, why, now)
     const wasUp = sa.establishedAt !== Infinity
     const { current } = peer
     // somebody else's attempt that failed says nothing of what stands

@@ -49,10 +49,10 @@ export class Peer {
     return sa.state === 'established' ? 'established' : sa.state === 'closing' ? 'closing' : 'connecting'
   }
 
-  /** Its addresses that an SA may go on to from another local address. */
+  /** Its addresses that an SA, or one that takes over from it, may go to from another local address. */
   get destinations(): readonly Address[] {
-    const mobile = this.sas.filter(sa => sa.mobility.enabled)
-    return [...new Set(mobile.flatMap(sa => [sa.flow.remote.address, ...sa.mobility.peerAddresses]))]
+    const movable = this.sas.filter(sa => sa.mobility.enabled || sa.initiated)
+    return [...new Set(movable.flatMap(sa => [sa.flow.remote.address, ...sa.mobility.peerAddresses]))]
   }
 
   succeeded(): void {

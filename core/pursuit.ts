@@ -102,6 +102,29 @@ export class Pursuit {
     return this.#next(peer, now)
   }
 
+  /**
+   * An SA that stands is to be replaced by one made another way, and goes on meanwhile.
+   * @param where - new whereabouts: everything is tried anew; absent: what the SA goes by is silent, and left out
+   */
+  replace(peer: Peer, sa: IkeSa, where: Whereabouts | undefined, why: string, now: number): void {
+    const before = peer.round
+    if (before === undefined || !sa.initiated || sa.state !== 'established') return
+    // one replacement at a time; another one that is still looking has the same reason
+    if (before.renews?.state === 'established' && peer.sas.some(other => other.renews === before.renews)) return
+    const round = new Round(where ?? before.where, undefined, sa)
+    peer.round = round
+    if (where === undefined) {
+      round.path = before.path
+      round.planned = before.planned
+      round.found = before.found
+      round.begin(sa.flow)
+      // where IKE began, the same datagrams are as silent
+      if (before.found !== undefined) round.begin(before.found)
+      if (this.failed(peer, 'PEER_UNREACHABLE', why, now)) return
+    } else if (this.#next(peer, now, why) === undefined) return
+    peer.round = before
+  }
+
   /** The path has found a way: IKE begins on it, or where it worked before. */
   ready(peer: Peer, flow: Flow, now: number): void {
     const { round } = peer

@@ -142,6 +142,8 @@ export type IkeEffect =
   | { readonly type: 'rekeyed'; readonly successor: IkeSa }
   /** The peer refused a new key; this SA goes on and tries again later. */
   | { readonly type: 'rekey-failed'; readonly code: string; readonly why: string }
+  /** The peer does not answer a request, and will be given up if that goes on. */
+  | { readonly type: 'silent' }
   /** It has ended. `code` OK for an orderly end. */
   | { readonly type: 'closed'; readonly code: string; readonly why: string }
   /** Nothing more will come of it; its SPI is free. */

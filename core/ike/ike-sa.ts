@@ -53,6 +53,8 @@ export interface IkeSaOptions {
 
 /** Pause before a request is tried again that the peer had no time for. */
 const RETRY_MS = 2_000
+/** Retransmissions after which a peer counts as silent: until then lost datagrams explain it. */
+const SILENT_TRIES = 2
 /** How long an ended SA repeats its last answer to retransmissions. */
 const LINGER_MS = 30_000
 /** CREATE_CHILD_SA requests of a peer, each of which may cost a key exchange. */
@@ -531,6 +533,8 @@ export class IkeSa implements IkeSaView {
     if (again === 'dead' && !this.mobility.fallBack(this, now))
       return this.close('PEER_UNREACHABLE', silence(this), now)
     if (Array.isArray(again)) for (const flow of this.mobility.ways(this)) this.transmit(again, flow, now)
+    if (Array.isArray(again) && this.state === 'established' && this.session.retries === SILENT_TRIES)
+      this.effect({ type: 'silent' })
     for (let i = this.#reassembly.timeout(now); i > 0; i--) this.drop('fragment-timeout')
     if (now >= this.giveUpAt) this.giveUp(now)
     if (this.#backlog.wake(now)) this.pump(now)

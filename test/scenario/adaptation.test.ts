@@ -108,3 +108,50 @@ describe('a peer whose address does not lead to it', () => {
     ).toEqual(['direct', 'ike-me', 'ike-me'])
   })
 })
+
+describe('when things change while the tunnel stands', () => {
+  scenario('another network, without MOBIKE: a new SA takes over, nothing waits for a timeout', async seed => {
+    const { net, inet, alice, moon } = topologies.nat1({ seed, trace: false })
+    const a = await node(net, alice, { peers: [toMoon()] })
+    const m = await node(net, moon, { peers: [clients()] })
+    await a.connect('moon')
+    const [before] = a.peer('moon').virtualAddresses
+    alice.moveTo({ lan: inet, addresses: ['203.0.113.50/24'], gateways: ['203.0.113.1'] })
+    await net.advance(2_000)
+    expect(a.peer('moon')).toMatchObject({ state: 'established', local: expect.stringContaining('203.0.113.50') })
+    expect(a.of('down')).toEqual([])
+    expect(a.peer('moon').virtualAddresses).toEqual([before])
+    expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+    expect(m.of('established')).toHaveLength(2)
+  })
+
+  scenario('the path goes dead under a mediated peer: the next plan is made before the SA is given up', async seed => {
+    const t = topologies.nat2({ seed, trace: false })
+    const { net, natb, alice, bob } = t
+    alice.addAddress(`${INNER.alice}/32`)
+    bob.addAddress(`${INNER.bob}/32`)
+    for (const port of [500, 4500]) natb.forwardPort(17, port, '10.2.0.5')
+    await node(net, t.med, serving())
+    const wish = { peer: { dpdMs: 5_000 }, med: { dpdMs: 5_000, remotePort: 4500 } }
+    const a = await node(
+      net,
+      alice,
+      client('alice', ['bob'], { ...wish, peer: { ...wish.peer, remote: '198.51.100.2' } }),
+    )
+    await node(net, bob, client('bob', ['alice'], { med: wish.med }))
+    await net.advance(1_000)
+    await a.connect('bob')
+    expect(a.peer('bob').plan?.path).toBe('direct')
+    expect(await talk(net, alice, bob)).toEqual([3, 3])
+    // the forwarding is gone, and with it the mappings: nothing from outside reaches bob, nor his answers alice
+    for (const port of [500, 4500]) natb.unforwardPort(17, port)
+    natb.reboot()
+    await net.advance(30_000)
+    expect(a.of('progress').find(e => e.peer === 'bob' && e.step === 'next-plan')?.text).toMatch(
+      /silent.*trying ike-me/,
+    )
+    expect(a.peer('bob')).toMatchObject({ state: 'established', plan: { path: 'ike-me' } })
+    expect(await talk(net, alice, bob)).toEqual([3, 3])
+    expect(a.of('down').filter(e => e.peer === 'bob')).toEqual([])
+  })
+})
