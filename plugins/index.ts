@@ -4,6 +4,7 @@ import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { eapTls } from './eap-tls/index.ts'
 import { ikeMe } from './ike-me/index.ts'
 import { linuxFast } from './linux-fast/index.ts'
+import { mappingLifetime } from './mapping-lifetime/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
 import { nodeCrypto } from './node-crypto/index.ts'
@@ -43,6 +44,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   ...(options.tun === false ? [] : [tun(options.tun)]),
   memory(),
   udpEncap(),
+  mappingLifetime(),
   tcpEncap(options.tcpEncap),
   beet(),
   x509(),
@@ -57,6 +59,7 @@ export {
   eapMschapv2,
   ikeMe,
   linuxFast,
+  mappingLifetime,
   memory,
   noble,
   nodeCrypto,

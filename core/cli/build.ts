@@ -31,6 +31,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   stun: async () => (await import('../../plugins/stun/index.ts')).stun,
   'tcp-encap': async () => (await import('../../plugins/tcp-encap/index.ts')).tcpEncap,
   turn: async () => (await import('../../plugins/turn/index.ts')).turn,
+  'mapping-lifetime': async () => (await import('../../plugins/mapping-lifetime/index.ts')).mappingLifetime,
   'udp-encap': async () => (await import('../../plugins/udp-encap/index.ts')).udpEncap,
 }
 
@@ -44,6 +45,7 @@ export const USUAL = [
   'tun',
   'memory',
   'udp-encap',
+  'mapping-lifetime',
   'tcp-encap',
   'beet',
   'x509',

@@ -167,7 +167,10 @@ const peer = z.strictObject({
       'IKE_AUTH without a Child SA, so that each gets its own key exchange: allow is for the peer, prefer for us too',
     ),
   reauth: time.default(0).describe('Authenticate anew after this time, make-before-break; 0 for never'),
-  keepalive: time.default(20_000).describe('NAT-keepalive interval; 0 for none'),
+  keepalive: z
+    .union([z.literal('auto'), time], { error: `auto is wanted, or ${DURATION}` })
+    .default('auto')
+    .describe('NAT-keepalive interval; 0 for none; auto: as long as the NAT is known to remember, else 20 s'),
   unique: z
     .enum(['replace', 'keep', 'no', 'never'])
     .default('replace')

@@ -103,7 +103,8 @@ export interface PeerSettings {
   /** Liveness check after this long without a packet from the peer; 0 for never. */
   readonly dpdMs: number
   readonly rekeyMs: number
-  readonly keepaliveMs: number
+  /** `auto`: a safe part of the fact `mappingLifetime`, 20 s where that is unknown. */
+  readonly keepaliveMs: number | 'auto'
   /** Follow a gateway that redirects, RFC 5685; absent: yes. */
   readonly redirect?: boolean
   /**
