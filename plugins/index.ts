@@ -2,6 +2,7 @@ import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
 import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { eapTls } from './eap-tls/index.ts'
+import { holePunch } from './hole-punch/index.ts'
 import { ikeMe } from './ike-me/index.ts'
 import { linuxFast } from './linux-fast/index.ts'
 import { mappingLifetime } from './mapping-lifetime/index.ts'
@@ -57,6 +58,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
 export {
   beet,
   eapMschapv2,
+  holePunch,
   ikeMe,
   linuxFast,
   mappingLifetime,

@@ -22,6 +22,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   raw: async () => (await import('../../plugins/raw/index.ts')).raw,
   tun: async () => (await import('../../plugins/tun/index.ts')).tun,
   'port-mapping': async () => (await import('../../plugins/port-mapping/index.ts')).portMapping,
+  'hole-punch': async () => (await import('../../plugins/hole-punch/index.ts')).holePunch,
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   'eap-mschapv2': async () => (await import('../../plugins/eap-mschapv2/index.ts')).eapMschapv2,
   'eap-tls': async () => (await import('../../plugins/eap-tls/index.ts')).eapTls,
