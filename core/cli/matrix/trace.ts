@@ -39,6 +39,6 @@ export class CellTrace {
       ({ at, from, to, what, count }) =>
         `${(at / 1_000).toFixed(3).padStart(8)} s  ${from} → ${to}  ${what}${count > 1 ? ` ×${count}` : ''}`,
     )
-    return lines.length <= LINES ? lines : [...lines.slice(0, LINES), `… and ${lines.length - LINES} more`]
+    return lines.length <= LINES ? lines : [...lines.slice(0, LINES), '… and more']
   }
 }
