@@ -1,3 +1,4 @@
+import { knownFact } from '../contracts/facts.ts'
 import type {
   ChildStatus,
   Finding,
@@ -32,11 +33,14 @@ export function renderStatus(status: Status, { colours: c }: Output): string[] {
   ]
 }
 
+const throughRelay = ({ facts }: PeerStatus): string =>
+  knownFact(facts, 'relayed') === true ? ', through a relay' : ''
+
 function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
   const head = `${c.bold(peer.name)}  ${c[STATE_COLOUR[peer.state]](peer.state)}`
   const lines = [peer.ageMs === undefined ? head : `${head} ${c.dim(`for ${duration(peer.ageMs)}`)}`]
   const rows: string[][] = [['  ', 'identity', `${peer.localId} ↔ ${peer.remoteId}`]]
-  if (peer.local !== undefined) rows.push(['  ', 'path', `${peer.local} ↔ ${peer.remote}`])
+  if (peer.local !== undefined) rows.push(['  ', 'path', `${peer.local} ↔ ${peer.remote}${throughRelay(peer)}`])
   if (peer.additionalAddresses !== undefined && peer.additionalAddresses.length > 0)
     rows.push(['  ', 'also at', peer.additionalAddresses.join(', ')])
   if (peer.suite !== undefined)

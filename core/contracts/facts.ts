@@ -22,6 +22,8 @@ export interface KnownFacts {
   udpBlocked: boolean
   /** Packets of IP protocol 50 do not get through. */
   espBlocked: boolean
+  /** What goes to the peer goes through a relay. */
+  relayed: boolean
   /** Both ends do MOBIKE (RFC 4555): addresses change by its rules. */
   mobike: boolean
   /** Both ends are behind NATs; follows from the two facts about each end. */

@@ -32,6 +32,10 @@ export function ownAddresses(sa: IkeSa): Address[] {
   return [...new Set(addresses)]
 }
 
+/** Whether the system has this address; a relay has the others that packets may be sent from. */
+export const isSystems = (sa: IkeSa, local: Address): boolean =>
+  sa.host.locals().some(({ role, address }) => role !== 'extra' && address === local)
+
 /** The own addresses beside the one the message is sent from. */
 export const additionalPayloads = (sa: IkeSa): Payload[] =>
   ownAddresses(sa)

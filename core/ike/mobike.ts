@@ -7,6 +7,7 @@ import {
   additionalPayloads,
   addressFlow,
   addressPairs,
+  isSystems,
   listedAddresses,
   MAX_ADDRESSES,
   natFound,
@@ -78,7 +79,8 @@ export class Mobility {
     const { local, remote } = sa.flow
     const own = ownAddresses(sa)
     const there = own.includes(local.address)
-    const wanted = sources.get(remote.address)
+    // a relay's address is no choice of the system's: the path that found it says when to leave it
+    const wanted = isSystems(sa, local.address) ? sources.get(remote.address) : undefined
     if (!there || (this.decides && wanted !== undefined && wanted !== local.address)) {
       const flow = [remote.address, ...this.peerAddresses]
         .map(address => addressFlow(sa, sources.get(address), address))

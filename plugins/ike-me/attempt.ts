@@ -124,6 +124,16 @@ export class Attempt {
     return this.#list?.pairs.some(pair => sameFlow(pair.flow, flow)) === true
   }
 
+  /** A relay's address is among what either end has told, and one end of this flow. */
+  relays({ local, remote }: Flow): boolean {
+    return [...(this.own?.endpoints ?? []), ...(this.theirs?.endpoints ?? [])].some(
+      ({ kind, endpoint }) =>
+        kind === 'relayed' &&
+        endpoint !== undefined &&
+        (sameEndpoint(endpoint, local) || sameEndpoint(endpoint, remote)),
+    )
+  }
+
   get deadline(): number {
     const list = this.#list
     if (list === undefined || this.#stopped) return this.until

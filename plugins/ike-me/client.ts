@@ -13,7 +13,7 @@ import { Mediation } from './mediation.ts'
 import { COUNTERS, NatProbe } from './nat-probe.ts'
 import { type HardNat, makeOffer } from './offers.ts'
 import type { Settings } from './options.ts'
-import { type Find, LOOKS, lateness, type Mediated, progress, respond, shown, transmit, yields } from './search.ts'
+import { type Find, LOOKS, lateness, type Mediated, progress, respond, shown, transmit, via, yields } from './search.ts'
 import { ID_OCTETS } from './tasks.ts'
 import { PathWatch } from './watch.ts'
 
@@ -134,7 +134,7 @@ export class MediationClient {
     const out: ServiceOut[] = []
     const attempt = met?.role === 'mediated' ? this.#links.attempts.get(met.attempt) : undefined
     if (attempt !== undefined) {
-      out.push(...this.#attach(attempt, sa))
+      out.push(...this.#attach(attempt, sa), via(sa, attempt, now))
       // others know no checks after IKE has begun
       if (met?.role === 'mediated' && met.echoes) {
         attempt.until = Infinity
@@ -177,7 +177,7 @@ export class MediationClient {
     const out = this.#attach(found, sa)
     found.until = Infinity
     watch?.moved(sa, found, now)
-    return [...out, ...before.flatMap(old => this.#drop(old))]
+    return [...out, via(sa, found, now), ...before.flatMap(old => this.#drop(old))]
   }
 
   #attach(attempt: Attempt, sa: IkeSaRef): ServiceOut[] {

@@ -17,7 +17,7 @@ export class IkeMe implements PathStrategy {
   readonly slot = 'path'
   readonly name = 'ike-me'
   readonly solves: readonly Problem[] = ['inbound']
-  readonly finds = ['mediatedBy', 'mediationAltered']
+  readonly finds = ['mediatedBy', 'mediationAltered', 'relayed']
   readonly needs = 'the mediation server is there, the peer is registered with it, and the NATs let a path be found'
   readonly #links = new Links()
   readonly #settings: Settings

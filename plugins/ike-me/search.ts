@@ -1,5 +1,5 @@
 import { type Endpoint, type Flow, showEndpoint } from '../../core/contracts/net.ts'
-import type { ServiceOut } from '../../core/contracts/service.ts'
+import type { IkeSaRef, ServiceOut } from '../../core/contracts/service.ts'
 import { showIdentity } from '../../core/index.ts'
 import type { Attempt } from './attempt.ts'
 import { meNotify } from './connect.ts'
@@ -60,6 +60,14 @@ export const progress = (peer: string, step: string, text: string): ServiceOut =
   peer,
   step,
   text,
+})
+
+/** For whoever asks how the peer is reached. */
+export const via = ({ peer, flow }: IkeSaRef, attempt: Attempt, now: number): ServiceOut => ({
+  type: 'fact',
+  peer,
+  name: 'relayed',
+  fact: { value: attempt.relays(flow), source: `the endpoints that ${attempt.server} has passed on`, at: now },
 })
 
 export const respond = (notify?: number): ServiceOut => ({

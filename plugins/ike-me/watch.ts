@@ -1,5 +1,5 @@
 import { knownFact } from '../../core/contracts/facts.ts'
-import { type Flow, sameEndpoint, sameFlow } from '../../core/contracts/net.ts'
+import { type Flow, sameFlow } from '../../core/contracts/net.ts'
 import type { IkeSaRef } from '../../core/contracts/service.ts'
 import type { CandidatePair } from '../../core/path/index.ts'
 import type { Attempt } from './attempt.ts'
@@ -83,15 +83,7 @@ export class PathWatch {
     this.#lookAt = this.#relayed ? now + this.#lookMs : Infinity
   }
 
-  /** A relay's address is among what either end has told. */
   get #relayed(): boolean {
-    const { own, theirs } = this.attempt
-    const { local, remote } = this.sa.flow
-    return [...(own?.endpoints ?? []), ...(theirs?.endpoints ?? [])].some(
-      ({ kind, endpoint }) =>
-        kind === 'relayed' &&
-        endpoint !== undefined &&
-        (sameEndpoint(endpoint, local) || sameEndpoint(endpoint, remote)),
-    )
+    return this.attempt.relays(this.sa.flow)
   }
 }

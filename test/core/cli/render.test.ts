@@ -39,6 +39,13 @@ test('a status as people read it', () => {
   ])
 })
 
+test('a way through a relay is told as such', () => {
+  const relayed = { value: true, source: 'a test', at: 0 }
+  const peers = [{ ...established, facts: { relayed } }]
+  const lines = renderStatus({ peers, locals: [], candidates: [], device: undefined, plugins: [], drops: {} }, out)
+  expect(lines).toContain('    path      192.0.2.1:4500 ↔ 198.51.100.7:4500, through a relay')
+})
+
 test('plans with what is known and why', () => {
   expect(renderPlans(reports, out)).toEqual([
     'moon/lan',
