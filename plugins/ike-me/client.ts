@@ -15,6 +15,7 @@ import { type HardNat, makeOffer } from './offers.ts'
 import type { Settings } from './options.ts'
 import { type Find, LOOKS, lateness, type Mediated, progress, respond, shown, transmit, via, yields } from './search.ts'
 import { ID_OCTETS } from './tasks.ts'
+import { udpOnly } from './udp-only.ts'
 import { PathWatch } from './watch.ts'
 
 type In<T extends ServiceIn['type']> = Extract<ServiceIn, { readonly type: T }>
@@ -467,7 +468,7 @@ export class MediationClient {
             : this.#drop(attempt)
         const find = this.#finds.get(peer)
         if (find?.attempt === attempt) find.waits = 'ike'
-        return [progress(peer, 'chosen', text), { type: 'ready', peer, flow, why: o.why }]
+        return [progress(peer, 'chosen', text), udpOnly(peer, now), { type: 'ready', peer, flow, why: o.why }]
       }
       case 'alive':
         for (const watch of this.#watches.values()) if (watch.attempt === attempt) watch.alive(o.flow, now)

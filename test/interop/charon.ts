@@ -13,6 +13,7 @@ const PLUGINS =
 
 /** A strongSwan charon in a lab host, with a /run and a configuration of its own. */
 export class Charon implements Party {
+  readonly merges = false
   readonly product = 'strongSwan'
   readonly host: Host
   readonly device = 'ipsec0'

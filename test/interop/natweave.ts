@@ -22,6 +22,7 @@ export class NatweaveProcess implements Party {
   readonly host: Host
   readonly device = 'natweave0'
   readonly deleteChild = undefined
+  readonly merges = fast()
   readonly #lab: Lab
   readonly #config: TunnelConfig
   readonly #whole: ConfigInput | undefined

@@ -118,6 +118,8 @@ export interface Party {
   readonly host: Host
   /** Name of its TUN device. */
   readonly device: string
+  /** Several segments of a stream go through that device as one packet. */
+  readonly merges: boolean
   start(): Promise<void>
   /** Brings the tunnel up. @throws with the implementation's reason */
   connect(): Promise<void>
