@@ -341,11 +341,16 @@ const matrixNat = buildCommand({
   parameters: {
     flags: {
       seed: { kind: 'parsed', parse: numberParser, brief: 'Seed of the simulation', default: '1' },
+      relay: { kind: 'boolean', brief: 'A TURN relay is there, with an account for both', default: true },
       json,
     },
   },
   docs: {
     brief: 'Which NATs let two hosts find each other through a mediation server, each pair on the virtual internet',
+    customUsage: [
+      { input: '', brief: 'direct or through a relay, with time and packets' },
+      { input: '--no-relay', brief: 'who needs one' },
+    ],
   },
 })
 

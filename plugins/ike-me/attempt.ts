@@ -74,6 +74,8 @@ export class Attempt {
   until: number
   /** The IKE SA that came of it. */
   sa: string | undefined
+  /** Of use is only what goes through no relay: what does is neither told nor checked, nor answered. */
+  direct = false
   own: OwnOffer | undefined
   theirs: Offer | undefined
   readonly #options: AttemptOptions
@@ -153,7 +155,7 @@ export class Attempt {
     this.own = own
     this.theirs = theirs
     const { pacer, hardNats } = this.#options
-    const remotes = remotesOf(theirs.endpoints)
+    const remotes = remotesOf(theirs.endpoints).filter(({ kind }) => !this.direct || kind !== 'relayed')
     const list = new Checklist({
       controlling: this.controlling,
       locals: own.locals,
@@ -180,6 +182,8 @@ export class Attempt {
       return []
     }
     if (!isAuthentic(crypto, check, this.theirs.key)) return undefined
+    // an answer would have the peer stop looking
+    if (this.direct && this.relays(flow)) return []
     const out: AttemptOut[] = []
     if (!check.response) out.push({ type: 'transmit', bytes: checkResponse(crypto, flow, check, this.#keys), flow })
     if (check.response && check.number === ALIVE_NUMBER) return [{ type: 'alive', flow }]

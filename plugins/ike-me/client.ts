@@ -189,12 +189,13 @@ export class MediationClient {
   }
 
   /** Looks for another way while the SA stands: the one it has is dead, or goes through a relay. */
-  #lookAgain(watch: PathWatch, now: number): ServiceOut[] {
+  #lookAgain(watch: PathWatch, direct: boolean, now: number): ServiceOut[] {
     const { peer } = watch.sa
     const { by } = this.#role(peer)!
     const server = this.#servers.get(by)!
     if (server.sa === undefined || this.#finds.has(peer)) return []
     const attempt = this.#attempt(peer, by, this.#context.rng.bytes(ID_OCTETS), true, now)!
+    attempt.direct = direct
     watch.looking = attempt.name
     return this.#ask(attempt, server, now)
   }
@@ -276,7 +277,8 @@ export class MediationClient {
       const looks = watch.looking !== undefined && this.#links.attempts.has(watch.looking)
       const due = watch.timeout(now, looks)
       if (due === 'probe') out.push(...this.#did(watch.attempt, [watch.attempt.probe(watch.sa.flow)], now))
-      else if (due !== undefined) out.push(progress(watch.sa.peer, due, LOOKS[due]), ...this.#lookAgain(watch, now))
+      else if (due !== undefined)
+        out.push(progress(watch.sa.peer, due, LOOKS[due]), ...this.#lookAgain(watch, due === 'relayed', now))
     }
     for (const attempt of this.#links.attempts.values()) {
       if (now >= attempt.until) out.push(...this.#drop(attempt))
@@ -509,7 +511,7 @@ export class MediationClient {
   // ------------------------------------------------------------------ what is told
 
   #offer(attempt: Attempt, server: Mediation): Attempt['own'] {
-    const locals = this.#told(server)
+    const locals = this.#told(server).filter(({ kind }) => !attempt.direct || kind !== 'relayed')
     const { probe } = server
     // where the reflexive endpoint is not told, its neighbours are not either
     const told = locals.some(c => c.kind === 'server-reflexive' && c.endpoint.address === probe?.address)

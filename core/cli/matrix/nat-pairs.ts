@@ -1,4 +1,5 @@
 import { ikeMe } from '../../../plugins/ike-me/index.ts'
+import { turn } from '../../../plugins/turn/index.ts'
 import { udpEncap } from '../../../plugins/udp-encap/index.ts'
 import {
   type Host,
@@ -11,7 +12,7 @@ import {
 import type { ConfigInput } from '../../config/index.ts'
 import { connect, type End, end, stop } from './world.ts'
 
-/** Which pairs of hosts behind NATs find each other through a mediation server, each pair run on the virtual internet. */
+/** Which pairs of hosts behind NATs find each other through a mediation server and a relay, each on the virtual internet. */
 
 /** What a host can be behind. */
 export const SIDES = {
@@ -31,7 +32,11 @@ export interface PairResult {
   readonly alice: Side
   readonly bob: Side
   readonly connected: boolean
-  /** What could be: a direct way, one through a relay only, or none without TCP. */
+  /** How they were connected first. */
+  readonly way: 'direct' | 'relayed' | 'none'
+  /** Virtual ms from `connect` to the direct way that a relayed one was left for. */
+  readonly directMs?: number
+  /** What could be: a direct way, one through a relay only, or none without TCP, which is not simulated. */
   readonly possible: 'direct' | 'relayed' | 'nothing'
   /** Virtual ms from `connect` to the tunnel, and round trips between the two that is. */
   readonly ms: number
@@ -44,6 +49,8 @@ export interface PairResult {
 
 export interface NatMatrix {
   readonly seed: number
+  /** Whether both hosts have an account with a relay. */
+  readonly relay: boolean
   /** Between hosts behind one NAT each. */
   readonly roundTripMs: number
   readonly pairs: readonly PairResult[]
@@ -54,30 +61,54 @@ const BACKBONE_MS = 5
 /** Host, home, public segment and back again to the other one, both ways. */
 const ROUND_TRIP_MS = 4 * (2 * ACCESS_MS + BACKBONE_MS)
 
+/** A direct way is looked for after 5 s, 15 more, and 45 more. */
+const LEAVES_MS = 70_000
+
 const INNER = { alice: '10.77.0.1', bob: '10.77.0.2' } as const
 type Name = keyof typeof INNER
 
-/** @param tell - called after each pair */
-export async function runNatPairs(seed: number, tell: (pair: PairResult) => void = () => {}): Promise<NatMatrix> {
+/** Whether this pair is connected as well as it can be. */
+export const asPossible = ({ way, directMs, possible }: PairResult, relay: boolean): boolean =>
+  possible === 'direct'
+    ? way === 'direct' || directMs !== undefined
+    : way === (possible === 'relayed' && relay ? 'relayed' : 'none')
+
+/**
+ * @param relay - a TURN relay is there, and both hosts have an account
+ * @param tell - called after each pair
+ */
+export async function runNatPairs(
+  seed: number,
+  relay: boolean,
+  tell: (pair: PairResult) => void = () => {},
+): Promise<NatMatrix> {
   const pairs: PairResult[] = []
   for (const alice of SIDE_NAMES)
     for (const bob of SIDE_NAMES) {
-      const pair = await runPair(seed, alice, bob)
+      const pair = await runPair(seed, relay, alice, bob)
       pairs.push(pair)
       tell(pair)
     }
-  return { seed, roundTripMs: ROUND_TRIP_MS, pairs }
+  return { seed, relay, roundTripMs: ROUND_TRIP_MS, pairs }
 }
 
-async function runPair(seed: number, alice: Side, bob: Side): Promise<PairResult> {
+async function runPair(seed: number, relay: boolean, alice: Side, bob: Side): Promise<PairResult> {
   const net = virtualInternet({ seed, trace: false })
   const inet = net.lan('inet')
   const link = { latency: BACKBONE_MS }
   const onLink = ['203.0.113.0/24', '198.51.100.0/24']
   const med = net.host('med', { lan: inet, addresses: ['203.0.113.10/24'], onLink, link })
   const hosts = [home(net, inet, 'alice', 1, SIDES[alice]), home(net, inet, 'bob', 2, SIDES[bob])] as const
-  const server = await end(net, med, SERVER, [udpEncap(), ikeMe()])
-  const ends = await Promise.all(hosts.map(host => end(net, host, clientOf(host.name as Name), plugins())))
+  const servers = [await end(net, med, SERVER, [udpEncap(), ikeMe()])]
+  if (relay) {
+    const host = net.host('relay', { lan: inet, addresses: [`${RELAY}/24`], onLink, link })
+    servers.push(
+      await end(net, host, { local: { id: 'relay.example' } }, [udpEncap(), turn({ serve: { users: USERS } })]),
+    )
+  }
+  const ends = await Promise.all(
+    hosts.map(host => end(net, host, clientOf(host.name as Name), plugins(host.name as Name, relay))),
+  )
   const [caller] = ends as [End, End]
   await net.advance(1_000)
   let packets = 0
@@ -88,10 +119,24 @@ async function runPair(seed: number, alice: Side, bob: Side): Promise<PairResult
   const up = caller.events.find(e => e.type === 'child-up')
   const chosen = caller.events.findLast(e => e.type === 'progress' && e.step === 'chosen')
   const ms = Math.round((up?.at ?? net.clock.now()) - began)
-  await stop(net, [server, ...ends])
+  const way = failure !== undefined ? 'none' : isRelayed(caller) ? 'relayed' : 'direct'
+  const better = way === 'relayed' && possible(alice, bob) === 'direct' ? await untilDirect(net, caller) : undefined
+  const later = better === undefined ? {} : { directMs: Math.round(better - began) }
+  await stop(net, [...servers, ...ends])
   const why = failure ?? (chosen?.type === 'progress' ? chosen.text : '')
   const roundTrips = Math.round((10 * ms) / ROUND_TRIP_MS) / 10
-  return { alice, bob, connected: failure === undefined, possible: possible(alice, bob), ms, roundTrips, packets, why }
+  const could = possible(alice, bob)
+  return { alice, bob, connected: failure === undefined, way, ...later, possible: could, ms, roundTrips, packets, why }
+}
+
+const isRelayed = ({ natweave }: End): boolean =>
+  natweave.status().peers.find(({ name }) => name === 'bob')?.facts['relayed']?.value === true
+
+/** When the tunnel has left the relay; undefined when it does not. */
+async function untilDirect(net: VirtualInternet, caller: End): Promise<number | undefined> {
+  const until = net.clock.now() + LEAVES_MS
+  while (isRelayed(caller) && net.clock.now() < until) await net.advance(100)
+  return caller.events.findLast(e => e.type === 'moved' && e.peer === 'bob')?.at
 }
 
 /** What theory allows: two NATs that map anew only where both count. */
@@ -131,7 +176,14 @@ function home(net: VirtualInternet, inet: Lan, name: Name, number: number, behin
   return host
 }
 
-const plugins = () => [udpEncap(), ikeMe({ disclose: { hide: ['10.77.0.0/16'] } })]
+const RELAY = '203.0.113.30'
+const USERS = { alice: 'wonderland', bob: 'the builder' }
+
+const plugins = (name: Name, relay: boolean) => [
+  udpEncap(),
+  ikeMe({ disclose: { hide: ['10.77.0.0/16'] } }),
+  ...(relay ? [turn({ servers: [{ url: `turn:${RELAY}:4500`, username: name, password: USERS[name] }] })] : []),
+]
 
 const KEY = 'correct horse battery staple'
 const mediation = { 'ike-me': { mediation: true } }
