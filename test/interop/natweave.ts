@@ -50,7 +50,8 @@ export class NatweaveProcess implements Party {
     this.#process = process
     await until(`natweave on ${this.host}`, 20_000, async () => {
       if (!process.alive) throw new Error(`natweave on ${this.host} ended: ${last(process.log())}`)
-      return existsSync(this.#socket) && (await this.#ask('status', '--json')).code === 0
+      // it answers on its socket before it has opened its ports
+      return process.log().includes('natweave is up')
     })
   }
 
