@@ -3,6 +3,7 @@ import { type Endpoint, sameEndpoint } from '../../core/contracts/net.ts'
 import { isReachable } from '../../core/path/index.ts'
 import { PMP_RESULTS, parsePmp, serializeAddressRequest, serializePmpMap } from './nat-pmp.ts'
 import { type MapResponse, PCP_VERSION, PcpResult, parseMapResponse, serializeMapRequest } from './pcp.ts'
+import { type MappingProtocol, PROTOCOL_NAME } from './protocols.ts'
 
 const UDP = 17
 /** What is asked for; RFC 6886 §3.3 recommends it. */
@@ -15,6 +16,8 @@ const PCP_TIMING = { first: 3_000, most: 1_024_000 } as const
 const PMP_TIMING = { first: 250, most: 64_000 } as const
 /** Transmissions before it is said that nobody answers; PCP goes on asking, ever more seldom. */
 const PATIENCE = 4
+/** Transmissions before UPnP is tried, which many a gateway has alone. */
+const PATIENCE_BEFORE_UPNP = 2
 /** After a refusal. */
 const REFUSED_MS = { least: 60_000, most: 1_800_000 } as const
 /** RFC 6887 §8.5: how far the gateway's clock may be from ours. */
@@ -28,7 +31,7 @@ export type MappingIn =
 export type MappingOut =
   | { readonly type: 'send'; readonly bytes: Uint8Array }
   /** Peers reach the base here. */
-  | { readonly type: 'mapped'; readonly external: Endpoint; readonly by: 'PCP' | 'NAT-PMP'; readonly until: number }
+  | { readonly type: 'mapped'; readonly external: Endpoint; readonly by: MappingProtocol; readonly until: number }
   | { readonly type: 'unmapped'; readonly why: string }
   | { readonly type: 'drop'; readonly reason: string }
 
@@ -37,12 +40,16 @@ interface Held {
   readonly until: number
 }
 
-/** One local port kept open at one gateway, by PCP or, where the gateway does not know that, by NAT-PMP. */
+/**
+ * One local port kept open at one gateway: by PCP; where the gateway does not know that, by NAT-PMP; where it is silent or
+ * forwards nothing, by UPnP, whose requests and responses are those of PCP (`IgdTransport`).
+ */
 export class Mapping implements Machine<MappingIn, MappingOut> {
   readonly #base: Endpoint
   readonly #rng: Rng
   readonly #nonce: Uint8Array
-  #by: 'PCP' | 'NAT-PMP' = 'PCP'
+  readonly #protocols: readonly MappingProtocol[]
+  #by: MappingProtocol
   #held: Held | undefined
   /** NAT-PMP tells address and port in two answers. */
   #pmpAddress: string | undefined
@@ -53,10 +60,18 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
   #due = Infinity
   #asking = false
 
-  constructor(base: Endpoint, rng: Rng) {
+  /** @param protocols - which may be spoken, at least one, in the order of PROTOCOLS */
+  constructor(base: Endpoint, rng: Rng, protocols: readonly MappingProtocol[]) {
     this.#base = base
+    this.#protocols = protocols
+    this.#by = protocols[0]!
     this.#rng = rng
     this.#nonce = rng.bytes(12)
+  }
+
+  /** What is spoken now: what is to be sent is of it, and answers of others are none. */
+  get by(): MappingProtocol {
+    return this.#by
   }
 
   get deadline(): number {
@@ -83,7 +98,7 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
   farewell(): readonly MappingOut[] {
     if (this.#held === undefined) return []
     const { external } = this.#held
-    const bytes = this.#by === 'PCP' ? this.#pcp(0, external) : serializePmpMap(this.#base.port, 0, 0)
+    const bytes = this.#by === 'nat-pmp' ? serializePmpMap(this.#base.port, 0, 0) : this.#pcp(0, external)
     return [{ type: 'send', bytes }]
   }
 
@@ -91,9 +106,27 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
     if (this.#held !== undefined && now >= this.#held.until) this.#lose('the gateway no longer answers', out)
     if (now < this.#due) return
     if (!this.#asking) return this.#begin(now, out)
-    if (this.#sent === PATIENCE && this.#held === undefined)
-      out.push({ type: 'unmapped', why: 'the gateway answers neither PCP nor NAT-PMP' })
+    if (this.#held === undefined) {
+      if (this.#sent === PATIENCE_BEFORE_UPNP && this.#mayBeUpnp) return this.#change('upnp', now, out)
+      if (this.#sent === PATIENCE) out.push({ type: 'unmapped', why: this.#silence() })
+    }
     this.#send(now, out)
+  }
+
+  get #mayBeUpnp(): boolean {
+    return this.#by !== 'upnp' && this.#protocols.includes('upnp')
+  }
+
+  #change(by: MappingProtocol, now: number, out: MappingOut[]): void {
+    this.#by = by
+    this.#begin(now, out)
+  }
+
+  #silence(): string {
+    const names = this.#protocols.map(protocol => PROTOCOL_NAME[protocol])
+    return names.length === 1
+      ? `the gateway does not answer ${names[0]}`
+      : `the gateway answers neither ${names.join(' nor ')}`
   }
 
   #begin(now: number, out: MappingOut[]): void {
@@ -104,13 +137,13 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
   }
 
   #send(now: number, out: MappingOut[]): void {
-    const timing = this.#by === 'PCP' ? PCP_TIMING : PMP_TIMING
+    const timing = this.#by === 'nat-pmp' ? PMP_TIMING : PCP_TIMING
     this.#sent++
     this.#wait = Math.min(this.#wait === 0 ? timing.first : 2 * this.#wait, timing.most)
     // RFC 6887 §8.1.1: a tenth more or less, so that a house full of hosts does not ask at once after a power cut
     this.#due = now + this.#wait * (0.9 + (this.#rng.bytes(1)[0]! / 255) * 0.2)
     const external = this.#held?.external ?? { address: '0.0.0.0', port: this.#base.port }
-    if (this.#by === 'PCP') out.push({ type: 'send', bytes: this.#pcp(LIFETIME_S, external) })
+    if (this.#by !== 'nat-pmp') out.push({ type: 'send', bytes: this.#pcp(LIFETIME_S, external) })
     else {
       out.push({ type: 'send', bytes: serializeAddressRequest() })
       out.push({ type: 'send', bytes: serializePmpMap(this.#base.port, external.port, LIFETIME_S) })
@@ -135,7 +168,7 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
 
   #pcpAnswer(response: MapResponse, now: number, out: MappingOut[]): void {
     const ours =
-      this.#by === 'PCP' &&
+      this.#by !== 'nat-pmp' &&
       response.protocol === UDP &&
       response.internalPort === this.#base.port &&
       response.nonce.every((octet, i) => octet === this.#nonce[i])
@@ -145,16 +178,21 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
     }
     const { result, lifetime, epoch, external } = response
     if (result !== PcpResult.SUCCESS)
-      return this.#refused(`PCP: ${nameOf(result)}`, Math.min(lifetime * 1000, REFUSED_MS.most), now, out)
+      return this.#refused(
+        `${PROTOCOL_NAME[this.#by]}: ${nameOf(result)}`,
+        Math.min(lifetime * 1000, REFUSED_MS.most),
+        now,
+        out,
+      )
     this.#stands(external, lifetime, epoch, now, out)
   }
 
   #pmpAnswer(bytes: Uint8Array, now: number, out: MappingOut[]): void {
     // RFC 6887 §9: what a gateway without PCP says to a request of its
-    if (this.#by === 'PCP') {
-      if (bytes[0] !== 0 || !this.#asking) throw new RangeError('neither PCP nor NAT-PMP')
-      this.#by = 'NAT-PMP'
-      return this.#begin(now, out)
+    if (this.#by !== 'nat-pmp') {
+      if (bytes[0] !== 0 || !this.#asking || !this.#protocols.includes('nat-pmp'))
+        throw new RangeError('neither PCP nor NAT-PMP')
+      return this.#change('nat-pmp', now, out)
     }
     const response = parsePmp(bytes)
     switch (response.type) {
@@ -182,7 +220,7 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
 
   #stands(external: Endpoint, lifetime: number, epoch: number, now: number, out: MappingOut[]): void {
     if (lifetime === 0 || !isReachable(external))
-      return this.#refused(`${this.#by} gives nothing that can be reached`, 0, now, out)
+      return this.#refused(`${PROTOCOL_NAME[this.#by]} gives nothing that can be reached`, 0, now, out)
     const lost = this.#hasLostState(epoch, now)
     this.#epoch = { theirs: epoch, ours: now }
     if (this.#held !== undefined && !sameEndpoint(this.#held.external, external))
@@ -203,6 +241,8 @@ export class Mapping implements Machine<MappingIn, MappingOut> {
   }
 
   #refused(why: string, wait: number, now: number, out: MappingOut[]): void {
+    // UPnP's failure is the end of a round, and the next one begins with the better protocols
+    if (this.#by === 'upnp') this.#by = this.#protocols[0]!
     this.#held = undefined
     this.#asking = false
     this.#due = now + Math.max(wait, REFUSED_MS.least)

@@ -79,6 +79,42 @@ export function serializeMapRequest({
 }
 
 /**
+ * The other side of `serializeMapRequest`, which alone makes what comes here.
+ *
+ * @throws WireError
+ */
+export function parseMapRequest(bytes: Uint8Array): MapRequest {
+  const r = new Reader(bytes)
+  r.skip(4)
+  const lifetime = r.u32()
+  const client = plain(r.take(16))
+  const nonce = r.take(12)
+  const protocol = r.u8()
+  r.skip(3)
+  const internalPort = r.u16()
+  return { lifetime, client, nonce, protocol, internalPort, external: { port: r.u16(), address: plain(r.take(16)) } }
+}
+
+/** @param epoch - seconds */
+export function serializeMapResponse(request: MapRequest, result: number, epoch: number): Uint8Array {
+  const w = new Writer()
+  w.u8(PCP_VERSION)
+  w.u8(MAP | RESPONSE)
+  w.u8(0)
+  w.u8(result)
+  w.u32(request.lifetime)
+  w.u32(epoch)
+  w.zeros(12)
+  w.put(request.nonce)
+  w.u8(request.protocol)
+  w.zeros(3)
+  w.u16(request.internalPort)
+  w.u16(request.external.port)
+  w.put(sixteen(request.external.address))
+  return w.finish()
+}
+
+/**
  * Options behind it are left out. An error may come in a message as short as its header.
  *
  * @throws WireError for anything but a response of version 2 to MAP

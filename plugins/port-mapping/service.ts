@@ -5,14 +5,18 @@ import type { Candidate, Service, ServiceContext, ServiceIn, ServiceOut } from '
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { familyOf } from '../../core/wire/index.ts'
 import { PORT_MAPPED } from './facts.ts'
+import { igdFlow } from './igd-transport.ts'
 import { Mapping, type MappingOut } from './mapping.ts'
 import { PCP_PORT } from './pcp.ts'
+import { type MappingProtocol, PROTOCOL_NAME } from './protocols.ts'
+import { SSDP_PORT } from './upnp.ts'
 
 /** Gateways that are asked at once: a host with more of them is a router itself. */
 const MAX_GATEWAYS = 4
 
 interface Kept {
   readonly mapping: Mapping
+  /** Of PCP and NAT-PMP. */
   readonly flow: Flow
   candidate: Candidate | undefined
 }
@@ -21,13 +25,18 @@ interface Kept {
 export class PortMapping implements Service {
   readonly #rng: Rng
   readonly #gateways: () => readonly Address[]
+  readonly #protocols: readonly MappingProtocol[]
   #locals: readonly LocalEndpoint[] = []
   /** By gateway. */
   readonly #kept = new Map<Address, Kept>()
 
-  /** @param gateways - the routers that this host uses now */
-  constructor({ rng }: ServiceContext, gateways: () => readonly Address[]) {
+  /**
+   * @param gateways - the routers that this host uses now
+   * @param protocols - at least one, in the order of PROTOCOLS
+   */
+  constructor({ rng }: ServiceContext, gateways: () => readonly Address[], protocols: readonly MappingProtocol[]) {
     this.#rng = rng
+    this.#protocols = protocols
     this.#gateways = gateways
   }
 
@@ -38,7 +47,7 @@ export class PortMapping implements Service {
   }
 
   claims(_: Packet, { protocol, remote, local }: Flow): 'mine' | undefined {
-    if (protocol !== 17 || remote.port !== PCP_PORT) return undefined
+    if (remote.port !== (protocol === 17 ? PCP_PORT : SSDP_PORT)) return undefined
     const kept = this.#kept.get(remote.address)
     return kept !== undefined && sameEndpoint(kept.flow.local, local) ? 'mine' : undefined
   }
@@ -54,7 +63,10 @@ export class PortMapping implements Service {
       case 'datagram': {
         const kept = this.#kept.get(input.flow.remote.address)
         const answer = { type: 'answer', bytes: input.bytes } as const
-        return kept === undefined ? [] : this.#carryOut(kept, kept.mapping.step(answer, now), now)
+        if (kept === undefined) return []
+        return input.flow.protocol !== flowOf(kept).protocol
+          ? [{ type: 'drop', reason: 'port-mapping-unexpected' }]
+          : this.#carryOut(kept, kept.mapping.step(answer, now), now)
       }
       case 'stop':
         return this.#all(({ mapping }) => mapping.farewell(), now)
@@ -82,7 +94,7 @@ export class PortMapping implements Service {
     const base = this.#base(gateway, source)
     if (base === undefined || this.#kept.has(gateway)) return []
     const flow: Flow = { protocol: 17, local: base, remote: { address: gateway, port: PCP_PORT } }
-    const kept: Kept = { mapping: new Mapping(base, this.#rng), flow, candidate: undefined }
+    const kept: Kept = { mapping: new Mapping(base, this.#rng, this.#protocols), flow, candidate: undefined }
     this.#kept.set(gateway, kept)
     return this.#carryOut(kept, kept.mapping.step({ type: 'start' }, now), now)
   }
@@ -106,7 +118,7 @@ export class PortMapping implements Service {
   #carryOutOne(kept: Kept, out: MappingOut, now: number): ServiceOut[] {
     switch (out.type) {
       case 'send':
-        return [{ type: 'transmit', bytes: out.bytes, flow: kept.flow }]
+        return [{ type: 'transmit', bytes: out.bytes, flow: flowOf(kept) }]
       case 'drop':
         return [out]
       case 'mapped':
@@ -121,12 +133,15 @@ export class PortMapping implements Service {
   }
 
   #mapped(kept: Kept, { external, by, until }: MappingOut & { type: 'mapped' }, now: number): ServiceOut[] {
-    const source = `${by} on ${kept.flow.remote.address}`
+    const source = `${PROTOCOL_NAME[by]} on ${kept.flow.remote.address}`
     const fresh = kept.candidate === undefined
     kept.candidate = { kind: 'server-reflexive', endpoint: external, base: kept.flow.local, source, until }
     return [{ type: 'candidate', candidate: kept.candidate }, ...(fresh ? [fact(true, source, now)] : [])]
   }
 }
+
+const flowOf = ({ mapping, flow }: Kept): Flow =>
+  mapping.by === 'upnp' ? igdFlow(flow.local, flow.remote.address) : flow
 
 const fact = (value: boolean, source: string, at: number): ServiceOut => ({
   type: 'fact',

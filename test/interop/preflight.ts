@@ -17,6 +17,8 @@ const TOOLS: Readonly<Record<string, string>> = {
   swanctl: 'strongswan-swanctl',
   turnserver: 'coturn',
   stun: 'stun-client',
+  miniupnpd: 'miniupnpd-nftables',
+  upnpc: 'miniupnpc',
   ss: 'iproute2',
 }
 

@@ -14,7 +14,7 @@ async function home(seed: number, options: GatewayOptions = {}) {
     peers: [
       peer({ name: 'bob', me: 'alice', children: [child({ local: ['10.1.0.5/32'], remote: ['203.0.113.60/32'] })] }),
     ],
-    plugins: [portMapping({ gateways: ['10.1.0.1'] })],
+    plugins: [portMapping({ gateways: ['10.1.0.1'], protocols: ['pcp', 'nat-pmp'] })],
   })
   await net.advance(1_000)
   return { ...topology, router, a }
@@ -84,7 +84,7 @@ describe('a forwarded port', () => {
     nata.udp(5351)
     const a = await node(net, alice, {
       peers: [peer({ name: 'bob', me: 'alice' })],
-      plugins: [portMapping({ gateways: ['10.1.0.1'] })],
+      plugins: [portMapping({ gateways: ['10.1.0.1'], protocols: ['pcp', 'nat-pmp'] })],
     })
     await net.advance(120_000)
     expect(a.peer('bob').facts['portMapped']).toMatchObject({

@@ -77,7 +77,7 @@ describe('a mapping and hostile answers', () => {
   }
 
   const begin = () => {
-    const mapping = new Mapping(BASE, new SeededRng('mapping'))
+    const mapping = new Mapping(BASE, new SeededRng('mapping'), ['pcp', 'nat-pmp'])
     const [first] = mapping.step({ type: 'start' }, 0)
     if (first?.type !== 'send') throw new Error('it asks at once')
     const answer = (bytes: Uint8Array, now = 1): readonly MappingOut[] => mapping.step({ type: 'answer', bytes }, now)
@@ -141,5 +141,8 @@ eth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
 
 test('options that make no sense are refused', () => {
   expect(() => portMapping({ gateways: ['router'] })).toThrow('gateways[0]: "router": an address is wanted')
-  expect(() => portMapping({ gateway: 'x' } as never)).toThrow('gateway: no such option; there is gateways')
+  expect(() => portMapping({ protocols: ['pmp'] } as never)).toThrow('protocols: "pmp": some of pcp, nat-pmp, upnp')
+  expect(() => portMapping({ gateway: 'x' } as never)).toThrow(
+    'gateway: no such option; there are gateways and protocols',
+  )
 })
