@@ -4,11 +4,12 @@ import { dos } from './dos.ts'
 import { esp } from './esp.ts'
 import { handshakes } from './handshakes.ts'
 import type { Bench, Figure } from './measure.ts'
+import { mediation } from './mediation.ts'
 import { overhead } from './overhead.ts'
 import { peers } from './peers.ts'
 import { tunnel } from './tunnel.ts'
 
-const BENCHES: readonly Bench[] = [tunnel, peers, esp, handshakes, codec, overhead, dos]
+const BENCHES: readonly Bench[] = [tunnel, peers, esp, handshakes, codec, overhead, mediation, dos]
 const USAGE = `usage: npm run bench -- [--only ${BENCHES.map(b => b.name).join('|')}] [--json]`
 
 const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 })

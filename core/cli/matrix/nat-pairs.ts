@@ -59,7 +59,7 @@ export interface NatMatrix {
 const ACCESS_MS = 1
 const BACKBONE_MS = 5
 /** Host, home, public segment and back again to the other one, both ways. */
-const ROUND_TRIP_MS = 4 * (2 * ACCESS_MS + BACKBONE_MS)
+export const ROUND_TRIP_MS = 4 * (2 * ACCESS_MS + BACKBONE_MS)
 
 /** A direct way is looked for after 5 s, 15 more, and 45 more. */
 const LEAVES_MS = 70_000
@@ -92,7 +92,8 @@ export async function runNatPairs(
   return { seed, relay, roundTripMs: ROUND_TRIP_MS, pairs }
 }
 
-async function runPair(seed: number, relay: boolean, alice: Side, bob: Side): Promise<PairResult> {
+/** One pair on a virtual internet of its own. */
+export async function runPair(seed: number, relay: boolean, alice: Side, bob: Side): Promise<PairResult> {
   const net = virtualInternet({ seed, trace: false })
   const inet = net.lan('inet')
   const link = { latency: BACKBONE_MS }
