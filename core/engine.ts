@@ -113,7 +113,10 @@ export class Engine {
     })
     this.services = servicesOf(options, {
       perform: (out, by, now) => perform(out, by, wishes, now),
-      changed: () => this.#refreshLocals(),
+      changed: () => {
+        this.#refreshLocals()
+        for (const peer of this.peersByName.values()) peer.review.want(this.#now)
+      },
     })
     this.manual = new ManualSas(settings.manual ?? {}, {
       plane: this.portable,
@@ -288,7 +291,7 @@ export class Engine {
 
   get deadline(): number {
     let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline, this.#kept.deadline)
-    for (const { retryAt } of this.peersByName.values()) due = Math.min(due, retryAt)
+    for (const { retryAt, review } of this.peersByName.values()) due = Math.min(due, retryAt, review.at)
     return Math.min(due, this.services.deadline)
   }
 
@@ -305,6 +308,7 @@ export class Engine {
     this.#kept.timeout(now)
     this.services.timeout(now)
     for (const peer of this.peersByName.values()) {
+      this.#pursuit.review(peer, now)
       if (peer.retryAt > now) continue
       peer.retryAt = Infinity
       this.#rim.event(peer.settings.name, { type: 'retry' }, now)

@@ -3,6 +3,7 @@ import type { Address } from './contracts/net.ts'
 import type { PeerSettings } from './contracts/settings.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import type { Round } from './pursuit.ts'
+import { Review } from './review.ts'
 
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
@@ -18,6 +19,7 @@ export class Peer {
   path: string | undefined
   /** The attempts under way, or the last ones. */
   round: Round | undefined
+  readonly review = new Review()
   /** Somebody wants it connected: reconnect when it is lost. */
   wanted = false
   /** Facts that outlive an SA; what its IKE SAs learn is theirs. */

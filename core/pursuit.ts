@@ -1,6 +1,7 @@
 import { type Endpoint, type Flow, sameFlow, showEndpoint } from './contracts/net.ts'
 import type { Plan } from './contracts/strategy.ts'
 import type { Host } from './host.ts'
+import type { PlanHistory } from './ike/host.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { planFor } from './ike/plan.ts'
 import type { LiveSas } from './live-sas.ts'
@@ -37,6 +38,8 @@ export class Round {
   planned = ''
   /** The encapsulation where IKE has begun, when that is not where the path begins. */
   encap: string | undefined
+  /** For a plan that is only better than the one that stands: the round to go back to when it fails. */
+  before: Round | undefined
   /** What the path has found. */
   found: Flow | undefined
   /** Where IKE_SA_INIT was sent. */
@@ -113,6 +116,8 @@ export class Pursuit {
     if (before.renews?.state === 'established' && peer.sas.some(other => other.renews === before.renews)) return
     const round = new Round(where ?? before.where, undefined, sa)
     peer.round = round
+    if (where !== undefined) peer.review.forget()
+    else if (sa.plan !== undefined) peer.review.failed(sa.plan.path, sa.plan.encap, now)
     if (where === undefined) {
       round.path = before.path
       round.planned = before.planned
@@ -125,6 +130,41 @@ export class Pursuit {
     peer.round = before
   }
 
+  /** Facts or candidates have changed: where another plan is better now, an SA made by it takes over. */
+  review(peer: Peer, now: number): void {
+    const { review, current: sa, round: before } = peer
+    if (review.at > now) return
+    review.at = Infinity
+    if (before === undefined || sa?.state !== 'established' || !sa.initiated || sa.plan === undefined) return
+    if (peer.path !== undefined || peer.sas.some(other => other.state !== 'established')) {
+      review.moves(now)
+      return review.want(now)
+    }
+    const plan = this.#better(peer, sa, sa.plan, now)
+    if (plan === undefined) return
+    review.moves(now)
+    const round = new Round(before.where, undefined, sa)
+    round.before = before
+    before.before = undefined
+    peer.round = round
+    this.#say(peer, `what is known has changed; moving to ${showPlan(plan)}`, now)
+    this.#find(peer, plan, now)
+  }
+
+  /** The best plan that has not failed lately, where it is another way than that of the SA. */
+  #better(peer: Peer, sa: IkeSa, { path, encap }: Plan, now: number): Plan | undefined {
+    // what IKE goes in follows from the plan; the path in use worked here, so cost alone is no reason to leave it
+    const { outerProtocol: _, ...facts } = sa.facts
+    const history = { tried: new Map<string, string>(), memory: { path } }
+    const missed = peer.round?.before === undefined ? '' : `${peer.round.path}+${peer.round.planned}`
+    const best = this.#usable(peer, facts, history).find(
+      plan =>
+        (plan.path === path && plan.encap === encap) ||
+        (!peer.review.hasFailed(plan.path, plan.encap, now) && `${plan.path}+${plan.encap}` !== missed),
+    )
+    return best?.path === path && best.encap === encap ? undefined : best
+  }
+
   /** The path has found a way: IKE begins on it, or where it worked before. */
   ready(peer: Peer, flow: Flow, now: number): void {
     const { round } = peer
@@ -135,6 +175,10 @@ export class Pursuit {
       round.encap = memory.encap
       return this.#initiate(peer, this.#place(memory.encap, flow), now)
     }
+    if (round.before !== undefined) {
+      round.encap = planned
+      return this.#initiate(peer, this.#place(planned, flow), now)
+    }
     round.encap = undefined
     this.#initiate(peer, this.#parts.host.encap(planned).firstFlow?.(flow) ?? flow, now)
   }
@@ -144,7 +188,13 @@ export class Pursuit {
     const { round } = peer
     if (round === undefined) return false
     round.failed(why)
+    if (round.before !== undefined) {
+      peer.review.failed(round.path, round.planned, now)
+      peer.round = round.before
+      return round.renews?.state === 'established'
+    }
     if (!ABOUT_THE_WAY.test(code)) return false
+    peer.review.failed(round.path, round.encap ?? round.planned, now)
     const other = code === 'PEER_UNREACHABLE' ? this.#elsewhere(peer) : undefined
     if (other !== undefined) {
       const { encap, flow } = other
@@ -158,24 +208,30 @@ export class Pursuit {
   }
 
   #next(peer: Peer, now: number, after?: string): string | undefined {
-    const { rim, host, services } = this.#parts
+    const { rim, host } = this.#parts
     const round = peer.round!
     const { plan, why } = planFor(host, peer.settings, peer.facts, {}, round)
     if (plan === undefined) return why
     if (after !== undefined) this.#say(peer, `${after}; trying ${showPlan(plan)}`, now)
     if (round.renews === undefined) rim.event(peer.settings.name, { type: 'connecting', plan }, now)
-    round.path = plan.path
-    round.planned = plan.encap
-    round.found = undefined
-    peer.path = plan.path
-    services.ask(plan.path, { type: 'find', peer: peer.settings.name, ...round.where }, now)
+    this.#find(peer, plan, now)
     return undefined
+  }
+
+  #find(peer: Peer, { path, encap }: Plan, now: number): void {
+    const round = peer.round!
+    round.path = path
+    round.planned = encap
+    round.found = undefined
+    peer.path = path
+    this.#parts.services.ask(path, { type: 'find', peer: peer.settings.name, ...round.where }, now)
   }
 
   #initiate(peer: Peer, flow: Flow, now: number): void {
     const round = peer.round!
     round.begin(flow)
-    const more = this.#elsewhere(peer) !== undefined || this.#otherPath(peer) !== undefined
+    const more =
+      round.before !== undefined || this.#elsewhere(peer) !== undefined || this.#otherPath(peer) !== undefined
     const { renews, path } = round
     const wanted = renews && [...renews.children.values()].map(child => child.settings)
     this.#parts.live.initiate(peer, flow, now, {
@@ -209,11 +265,11 @@ export class Pursuit {
     return this.#usable(peer).find(plan => plan.path !== path && !tried.has(plan.path))
   }
 
-  #usable(peer: Peer): Plan[] {
+  #usable(peer: Peer, facts = peer.facts, history?: PlanHistory): Plan[] {
     const { host } = this.#parts
     return Object.values(peer.settings.children)
       .slice(0, 1)
-      .flatMap(child => host.judge(peer.settings, child, peer.facts))
+      .flatMap(child => host.judge(peer.settings, child, facts, {}, history))
       .filter(judged => judged.usable)
       .map(judged => judged.plan)
   }

@@ -98,6 +98,7 @@ function learn(
   if (name === undefined) host.learn(fact, value)
   for (const peer of peers.values()) {
     if (name !== undefined && peer.settings.name !== name) continue
+    if (peer.facts[fact]?.value !== value.value) peer.review.want(now)
     peer.facts = { ...peer.facts, [fact]: value }
     for (const sa of [...peer.sas]) {
       sa.learn(fact, value.value, value.source, now)

@@ -165,6 +165,15 @@ const plugins = ({ raw, noble = false }: TunnelConfig): string[] => [
   ...['tun', 'memory', 'udp-encap', 'beet', 'x509', 'eap-mschapv2', 'eap-tls'],
 ]
 
+function loaded(config: TunnelConfig): Pick<ConfigInput, 'plugins' | 'policy'> {
+  if (config.usual) return {}
+  if (config.tcp === undefined) return { plugins: plugins(config) }
+  return {
+    plugins: ['node-crypto', 'noble', 'udp', 'tun', 'memory', { use: 'tcp-encap', options: { ...config.tcp } }],
+    policy: { rules: [{ use: ['tcp-encap'] }] },
+  }
+}
+
 /** The peer `tunnel` with the child `lan`: the initiator asks for a virtual address, the responder has a LAN. */
 function configuration(config: TunnelConfig, device: string): ConfigInput {
   const initiator = config.role === 'initiator'
@@ -173,12 +182,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
   return {
     device: { name: device },
-    ...(config.tcp === undefined
-      ? { plugins: plugins(config) }
-      : {
-          plugins: ['node-crypto', 'noble', 'udp', 'tun', 'memory', { use: 'tcp-encap', options: { ...config.tcp } }],
-          policy: { rules: [{ use: ['tcp-encap'] }] },
-        }),
+    ...loaded(config),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {
       retransmit: { timeout: '500ms', tries: 3 },

@@ -25,6 +25,8 @@ export interface TunnelConfig {
   readonly noble?: boolean
   /** Only over TCP (RFC 9329), with these options of the plugin. natweave only. */
   readonly tcp?: TcpEncapOptions
+  /** natweave as it comes: the usual set of plugins, and no rule. */
+  readonly usual?: boolean
   /** The initiator authenticates anew after this, make-before-break. */
   readonly reauthSeconds?: number
   /** The initiator makes no Child SA in IKE_AUTH. */

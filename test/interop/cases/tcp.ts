@@ -13,7 +13,7 @@ const PORT = 4500
 const OCTETS = 1_000_000
 
 /** IKE and ESP in TCP (RFC 9329) through a NAT that lets no UDP pass. */
-async function blocked(lab: Lab, tls: boolean): Promise<readonly string[]> {
+async function blocked(lab: Lab, { tls = false, usual = false }): Promise<readonly string[]> {
   await lab.up('nat1', ['--nata', 'port-restricted', '--block-ports', '1-65535'])
   const common = {
     ike: 'aes256gcm16-prfsha256-x25519',
@@ -29,7 +29,11 @@ async function blocked(lab: Lab, tls: boolean): Promise<readonly string[]> {
     vendorId: false,
   } as const satisfies Partial<TunnelConfig>
   const [mine, his] = tls ? await certificates(lab) : [{}, {}]
-  const alice = new NatweaveProcess(lab, 'alice', { ...common, role: 'initiator', tcp: mine })
+  const alice = new NatweaveProcess(lab, 'alice', {
+    ...common,
+    role: 'initiator',
+    ...(usual ? { usual } : { tcp: mine }),
+  })
   const moon = new NatweaveProcess(lab, 'moon', { ...common, role: 'responder', tcp: { listen: PORT, ...his } })
   const endCapture = await lab.capture('inet', 'br0', 'public')
   await Promise.all([alice.start(), moon.start()])
@@ -111,8 +115,14 @@ async function certificates(lab: Lab): Promise<readonly [object, object]> {
   return [{ tls: { ca: certificate, serverName: 'moon.lab.test' } }, { tls: { certificate, key } }]
 }
 
-export const cases: readonly Case[] = [false, true].map(tls => ({
-  name: `tcp nat1 natweave→natweave, no UDP passes${tls ? ', in TLS' : ''}`,
+export const cases: readonly Case[] = (
+  [
+    ['', {}],
+    [', in TLS', { tls: true }],
+    [', and no rule names TCP', { usual: true }],
+  ] as const
+).map(([how, wish]) => ({
+  name: `tcp nat1 natweave→natweave, no UDP passes${how}`,
   needs: 'natweave',
-  run: lab => blocked(lab, tls),
+  run: lab => blocked(lab, wish),
 }))
