@@ -110,6 +110,7 @@ export class Engine {
           sa.resume(now)
           this.#live.carryOut(sa, now)
         }),
+      lease: (by, input, now) => this.services.lease(by, input, now),
     })
     this.services = servicesOf(options, {
       perform: (out, by, now) => perform(out, by, wishes, now),
@@ -118,6 +119,7 @@ export class Engine {
         for (const peer of this.peersByName.values()) peer.review.want(this.#now)
       },
     })
+    this.services.checkLeases(Object.values(settings.leased ?? {}))
     this.manual = new ManualSas(settings.manual ?? {}, {
       plane: this.portable,
       mode: name => this.#host.mode(name),

@@ -10,6 +10,7 @@ import type {
   ChildSettings,
   Identity,
   IkeSettings,
+  LeasedPoolSettings,
   PeerSettings,
   SelectorSettings,
   Settings,
@@ -23,6 +24,7 @@ import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
 import { crossed } from './ike/reauth.ts'
+import { type LeaseLinks, Leases } from './leases.ts'
 import { ahObstacle } from './policy/ah.ts'
 import { checkPolicy, reachOf } from './policy/check.ts'
 import { choose, type Wanted } from './policy/choose.ts'
@@ -57,6 +59,7 @@ export interface HostLinks {
   sasOf(peer: string): readonly IkeSa[]
   extension: IkeHost['extension']
   wake: IkeHost['wake']
+  lease: LeaseLinks['ask']
 }
 
 /** From the configuration: `dynamic` stands for one address. */
@@ -76,6 +79,9 @@ const RESERVED_SPIS = 255
 /** An SPI that begins like a STUN message or ChannelData makes ESP look the same on a port that both use, RFC 7983 §7. */
 const looksLikeTurn = (firstOctet: number): boolean => firstOctet < 4 || (firstOctet >= 0x40 && firstOctet < 0x50)
 
+/** Whether all SAs of an identity are of one host, which has one address. */
+const isOneHost = ({ unique }: PeerSettings): boolean => unique === 'replace' || unique === 'keep'
+
 /** The house as IKE sees it: loaded strategies, configuration, pools, randomness. */
 export class Host implements IkeHost {
   readonly crypto: CryptoProvider
@@ -89,6 +95,7 @@ export class Host implements IkeHost {
   readonly #links: HostLinks
   readonly #credentials: ReadonlyMap<string, PeerCredentials>
   readonly #pools = new Map<string, Pool>()
+  readonly leases: Leases
   readonly #seenAs: SeenAs
   #locals: readonly LocalEndpoint[] = []
   #facts: Facts = {}
@@ -105,6 +112,7 @@ export class Host implements IkeHost {
     this.timers = settings.ike
     this.wall = wall
     this.#credentials = credentials
+    this.leases = new Leases({ ask: links.lease, wake: links.wake })
     this.#seenAs = new SeenAs(settings, links.sasOf)
     for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))
   }
@@ -288,17 +296,35 @@ export class Host implements IkeHost {
 
   lease(sa: IkeSa, identity: Identity, family: 4 | 6, wanted?: Address): Address | undefined {
     const peer = sa.settings!
+    if (this.#leased(peer) !== undefined) return sa.assigned.find(a => a.includes(':') === (family === 6))
     const pool = this.#settings.pools[peer.pool ?? '']
     if (pool === undefined || pool.prefix.address.includes(':') !== (family === 6)) return undefined
     const leases = this.#pools.get(pool.name)!
     const owner = `${identity.type}:${identity.value}`
     // who authenticates anew from where it is goes on with its address, even where an identity stands for many hosts
-    const again = this.#alike(sa).some(other => other.assigned.includes(wanted ?? '') && sameEnd(other, sa))
-    if (again && leases.again(owner, wanted!)) return wanted
-    return leases.lease(owner, peer.unique === 'replace' || peer.unique === 'keep')
+    if (this.#again(sa, wanted) && leases.again(owner, wanted!)) return wanted
+    return leases.lease(owner, isOneHost(peer))
   }
 
-  release(peer: PeerSettings, address: Address): void {
+  prepareLease(sa: IkeSa, identity: Identity, wanted: Address | undefined, now: number): boolean {
+    const pool = this.#leased(sa.settings!)
+    if (pool === undefined) return false
+    const again = this.#again(sa, wanted)
+    return this.leases.prepare(pool, { sa, identity, shared: isOneHost(sa.settings!), wanted, again }, now)
+  }
+
+  /** Whether it is the address of an SA that this one replaces. */
+  #again(sa: IkeSa, wanted: Address | undefined): boolean {
+    return this.#alike(sa).some(other => other.assigned.includes(wanted ?? '') && sameEnd(other, sa))
+  }
+
+  #leased(peer: PeerSettings): LeasedPoolSettings | undefined {
+    return this.#settings.leased?.[peer.pool ?? '']
+  }
+
+  release(peer: PeerSettings, address: Address, now: number): void {
+    const leased = this.#leased(peer)
+    if (leased !== undefined) return this.leases.release(leased, address, now)
     this.#pools.get(peer.pool ?? '')?.release(address)
   }
 
@@ -306,7 +332,10 @@ export class Host implements IkeHost {
     return this.#seenAs.seen(sa, child, remote)
   }
 
-  dns(peer: PeerSettings): readonly Address[] {
+  dns(sa: IkeSa): readonly Address[] {
+    const peer = sa.settings!
+    const leased = this.#leased(peer)
+    if (leased !== undefined) return this.leases.dns(leased, sa.assigned)
     return this.#settings.pools[peer.pool ?? '']?.dns ?? []
   }
 

@@ -3,9 +3,10 @@ import type { NatDetector } from './contracts/nat-detector.ts'
 import type { Flow } from './contracts/net.ts'
 import { octets, type Packet } from './contracts/packet.ts'
 import type { IkeSaRef, Service, ServiceContext, ServiceFactory, ServiceIn, ServiceOut } from './contracts/service.ts'
-import type { Settings } from './contracts/settings.ts'
+import type { LeasedPoolSettings, Settings } from './contracts/settings.ts'
 import type { PathStrategy, Strategy } from './contracts/strategy.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
+import { ConfigError } from './errors.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import type { Payload } from './wire/index.ts'
 
@@ -30,7 +31,7 @@ export function servicesOf(
   { settings, strategies, detectors, services, crypto, rng }: ServiceSources,
   engine: ServicesEngine,
 ): Services {
-  const context = { crypto, rng, peers: Object.values(settings.peers) }
+  const context = { crypto, rng, peers: Object.values(settings.peers), leased: Object.values(settings.leased ?? {}) }
   const paths = strategies.filter((s): s is PathStrategy => s.slot === 'path')
   const others = [...detectors.flatMap(d => d.serve?.(context) ?? []), ...services.map(make => make(context))]
   return new Services(new Map(paths.map(path => [path.name, path.serve(context)])), others, engine)
@@ -100,6 +101,23 @@ export class Services {
   answer(service: Service, input: ServiceIn, now: number): void {
     this.#step(service, input, now)
     this.drain(now)
+  }
+
+  /** Tells the service that leases by this name. */
+  lease(by: string, input: Extract<ServiceIn, { readonly type: 'lease' | 'release' }>, now: number): void {
+    const service = this.#lender(by)
+    if (service !== undefined) this.answer(service, input, now)
+  }
+
+  /** @throws ConfigError naming the pool that no service leases for */
+  checkLeases(pools: readonly LeasedPoolSettings[]): void {
+    for (const { name, by } of pools)
+      if (this.#lender(by) === undefined)
+        throw new ConfigError(`pools.${name}.${by}`, `no plugin that leases by ${by} is loaded; add it to plugins`)
+  }
+
+  #lender(by: string): Service | undefined {
+    return this.#all.find(s => s.leases === by)
   }
 
   /** Has the path look for a peer, or look no longer. */

@@ -25,7 +25,7 @@ export interface WishParts {
 
 /** Does what a service wants. Names and SAs that are gone meanwhile are no error. */
 export function perform(out: EngineRequest, by: Service, parts: WishParts, now: number): void {
-  const { rim, live, services, peers } = parts
+  const { rim, host, live, services, peers } = parts
   switch (out.type) {
     case 'transmit':
       return rim.send(out.bytes, out.flow)
@@ -56,6 +56,16 @@ export function perform(out: EngineRequest, by: Service, parts: WishParts, now: 
     case 'close': {
       const sa = services.sa(out.sa)
       if (sa !== undefined) live.end(sa, out.why, now)
+      return
+    }
+    case 'leased':
+      return host.leases.leased(out.tag, out.address, out.dns, now)
+    case 'unleased': {
+      const lost = host.leases.unleased(out.tag, out.why)
+      if (lost === undefined) return
+      for (const { settings, sas } of peers.values())
+        for (const sa of settings.pool === lost.pool ? [...sas] : [])
+          if (sa.assigned.includes(lost.address)) live.end(sa, out.why, now)
       return
     }
     case 'fact':

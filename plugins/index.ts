@@ -1,5 +1,6 @@
 import type { Plugin } from '../core/contracts/plugin.ts'
 import { beet } from './beet/index.ts'
+import { dhcp } from './dhcp/index.ts'
 import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { eapTls } from './eap-tls/index.ts'
 import { holePunch } from './hole-punch/index.ts'
@@ -51,12 +52,14 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   x509(),
   eapMschapv2(),
   eapTls(),
+  dhcp(),
   ikeMe(),
   stun(options.stun),
 ]
 
 export {
   beet,
+  dhcp,
   eapMschapv2,
   holePunch,
   ikeMe,

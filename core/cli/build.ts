@@ -26,6 +26,7 @@ const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
   memory: async () => (await import('../../plugins/memory/index.ts')).memory,
   'eap-mschapv2': async () => (await import('../../plugins/eap-mschapv2/index.ts')).eapMschapv2,
   'eap-tls': async () => (await import('../../plugins/eap-tls/index.ts')).eapTls,
+  dhcp: async () => (await import('../../plugins/dhcp/index.ts')).dhcp,
   x509: async () => (await import('../../plugins/x509/index.ts')).x509,
   beet: async () => (await import('../../plugins/beet/index.ts')).beet,
   'ike-me': async () => (await import('../../plugins/ike-me/index.ts')).ikeMe,
@@ -52,6 +53,7 @@ export const USUAL = [
   'x509',
   'eap-mschapv2',
   'eap-tls',
+  'dhcp',
   'ike-me',
   'stun',
 ]

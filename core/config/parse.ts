@@ -134,6 +134,8 @@ function references({ local, peers, pools, policy }: SoundParts): ConfigError[] 
       const map = typeof child.conflicts === 'object' ? child.conflicts.map : undefined
       if (map !== undefined && !Object.hasOwn(pools, map))
         fail(`${at}.children.${childName}.conflicts.map`, unknownName('pool', map, Object.keys(pools)))
+      else if (map !== undefined && Object.hasOwn(Object(pools[map]), 'dhcp'))
+        fail(`${at}.children.${childName}.conflicts.map`, `pool ${map} is leased; one with addresses is wanted`)
       for (const [i, text] of child.proposals.entries()) {
         const problem = proposalProblem(text, child.protocol)
         if (problem !== undefined) fail(`${at}.children.${childName}.proposals[${i}]`, problem)
@@ -180,15 +182,28 @@ interface Resolved {
   readonly manual: Readonly<Record<string, ManualSettings>>
 }
 
+function resolvePools(pools: ParsedConfig['pools']): Pick<Settings, 'pools' | 'leased'> {
+  const all = Object.entries(pools)
+  const leased = all.flatMap(([name, { dhcp, dns }]) =>
+    dhcp === undefined ? [] : [[name, { name, by: 'dhcp', ...dhcp, dns }] as const],
+  )
+  return {
+    pools: Object.fromEntries(
+      all.flatMap(([name, { addresses, dns }]) =>
+        addresses === undefined ? [] : [[name, { name, prefix: addresses, dns }] as const],
+      ),
+    ),
+    ...(leased.length > 0 && { leased: Object.fromEntries(leased) }),
+  }
+}
+
 function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Config {
   const { peers, pools, policy, ike, guard } = config
   const settings: Settings = {
     peers: Object.fromEntries(
       Object.keys(peers).map(name => [name, resolvePeer(name, config, secrets.get(name)!, ppks.get(name))]),
     ),
-    pools: Object.fromEntries(
-      Object.entries(pools).map(([name, { addresses, dns }]) => [name, { name, prefix: addresses, dns }]),
-    ),
+    ...resolvePools(pools),
     ...(Object.keys(manual).length > 0 && { manual }),
     policy: {
       rules: policy.rules.map((rule, i) => ({

@@ -201,10 +201,27 @@ const manual = z.strictObject({
   ahAlign: z.literal([4, 8]).default(4),
 })
 
-const pool = z.strictObject({
-  addresses: word(text, prefix),
-  dns: z.array(word(text, address)).default([]),
-})
+const pool = z
+  .strictObject({
+    addresses: word(text, prefix).optional(),
+    dhcp: z
+      .strictObject({
+        servers: z.array(word(text, address)).min(1).max(4).describe('Addresses of the DHCP servers'),
+        relay: word(text, address).describe(
+          'Address of this host in their network, which they answer to and choose by',
+        ),
+      })
+      .optional()
+      .describe('Lease addresses from DHCP servers in place of giving those of a prefix'),
+    dns: z.array(word(text, address)).default([]).describe('DNS servers to tell; with dhcp: in place of theirs'),
+  })
+  .refine(({ addresses, dhcp }) => (addresses === undefined) !== (dhcp === undefined), {
+    error: 'either addresses, such as 10.9.0.0/24, or dhcp: { servers: [10.3.0.1], relay: 10.3.0.254 } is wanted',
+  })
+  .refine(({ dhcp }) => dhcp === undefined || ![dhcp.relay, ...dhcp.servers].some(a => a.includes(':')), {
+    error: 'leases by DHCP are for IPv4: servers and relay are IPv4 addresses',
+    path: ['dhcp'],
+  })
 
 const plugin = z.union([text, z.strictObject({ use: text, options: z.record(text, z.unknown()).default({}) })], {
   error: 'a plugin is wanted: its name or path, or { use: NAME, options: { … } }',

@@ -4,7 +4,7 @@ import type { Fact, Facts } from './facts.ts'
 import type { Machine, Rng } from './machine.ts'
 import type { Address, Endpoint, Flow } from './net.ts'
 import type { Packet } from './packet.ts'
-import type { Identity, PeerSettings } from './settings.ts'
+import type { Identity, LeasedPoolSettings, PeerSettings } from './settings.ts'
 import type { LocalEndpoint } from './transport.ts'
 
 /**
@@ -45,6 +45,8 @@ export interface ServiceContext {
   readonly rng: Rng
   /** As configured; what is meant for a plugin stands in `options` under its name. */
   readonly peers: readonly PeerSettings[]
+  /** Those of all services, this one's by its `leases`; absent: none. */
+  readonly leased?: readonly LeasedPoolSettings[]
 }
 
 export type ServiceIn =
@@ -104,6 +106,23 @@ export type ServiceIn =
       readonly addresses: readonly Address[]
       readonly source: Address | undefined
     }
+  /**
+   * To the service whose `leases` the pool names: a peer wants an IPv4 address. Ends in `leased` or `unleased` with the tag,
+   * within the time that a peer waits for an answer (10 s).
+   */
+  | {
+      readonly type: 'lease'
+      readonly tag: string
+      readonly pool: string
+      /** Who it is for, proved. */
+      readonly identity: Identity
+      /** Tells hosts apart that share an identity; 0 for the only one. */
+      readonly instance: number
+      /** What the peer would like. */
+      readonly wanted: Address | undefined
+    }
+  /** Nobody has the address of this `lease` any more; nothing is to follow. */
+  | { readonly type: 'release'; readonly tag: string }
 
 export type ServiceOut =
   /** A datagram, with the non-ESP marker where the flow needs one. `bytes` are the receiver's. */
@@ -138,6 +157,15 @@ export type ServiceOut =
   | { readonly type: 'bind'; readonly address: Address; readonly tag: string }
   | { readonly type: 'unbind'; readonly local: Endpoint }
   | { readonly type: 'resolve'; readonly host: string; readonly tag: string }
+  /** The answer to `lease`: the peer has it until `release`, and the service renews it as long. */
+  | {
+      readonly type: 'leased'
+      readonly tag: string
+      readonly address: Address
+      readonly dns: readonly Address[]
+    }
+  /** There is no address, or the one that was leased may not be used from now on: the IKE SAs with it end. */
+  | { readonly type: 'unleased'; readonly tag: string; readonly why: string }
   /** A datagram or message that was dropped, for the counters. */
   | { readonly type: 'drop'; readonly reason: string }
 
@@ -148,6 +176,8 @@ export type ServiceOut =
 export interface Service extends Machine<ServiceIn, ServiceOut> {
   /** IKE exchange types whose requests go to it; private ones, or those of an extension. */
   readonly exchanges?: readonly number[]
+  /** It leases addresses for pools `by` this name. */
+  readonly leases?: string
   /**
    * Looks at a datagram of UDP, or what a transport made of a TCP stream, before IKE and ESP do; quick, and without a change
    * of state.

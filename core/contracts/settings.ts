@@ -8,6 +8,8 @@ import type { Address, Prefix } from './net.ts'
 export interface Settings {
   readonly peers: Readonly<Record<string, PeerSettings>>
   readonly pools: Readonly<Record<string, PoolSettings>>
+  /** Pools whose addresses a service leases from elsewhere; absent: none. */
+  readonly leased?: Readonly<Record<string, LeasedPoolSettings>>
   readonly policy: PolicySettings
   /** Static SAs; absent: none. */
   readonly manual?: Readonly<Record<string, ManualSettings>>
@@ -242,6 +244,19 @@ export interface PoolSettings {
   readonly name: string
   readonly prefix: Prefix
   readonly dns: readonly string[]
+}
+
+/** Addresses that somebody else has to give, who is asked on behalf of each peer. */
+export interface LeasedPoolSettings {
+  readonly name: string
+  /** Name of the service that asks (`Service.leases`), which is also the word in the configuration: `dhcp`. */
+  readonly by: string
+  /** Whom it asks. */
+  readonly servers: readonly Address[]
+  /** The address of this host that they answer to. */
+  readonly relay: Address
+  /** In place of what the servers say; empty: theirs. */
+  readonly dns: readonly Address[]
 }
 
 export interface PolicySettings {

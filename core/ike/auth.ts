@@ -14,7 +14,7 @@ import {
   isFailure,
   rejectAnswer,
 } from './child.ts'
-import { assignAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
+import { assignAddresses, prepareAddresses, readConfiguration, requestConfiguration } from './config-payload.ts'
 import { ChildExchange } from './create-child.ts'
 import { readWishes, requestCertificates } from './credentials.ts'
 import { EapInitiator, EapResponder } from './eap-auth.ts'
@@ -139,7 +139,7 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   const { payloads } = request
   if (sa.eap !== undefined) {
     const round = sa.eap.receive(sa, request)
-    return round.done ? [round.auth, ...accept(sa, round.identity, round.first, now)] : round.answer
+    return round.done ? accept(sa, [round.auth], round.identity, round.first, now) : round.answer
   }
   const octets = sa.initOctets
   const idi = payloadOf(payloads, 'IDi')
@@ -165,11 +165,20 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
   }
   answer.push(...confirmPpk(sa, payloads))
   settlePpk(sa)
-  return [...answer, ...accept(sa, identity!, request, now)]
+  return accept(sa, answer, identity!, request, now)
 }
 
-/** The peer has proved to be `identity`: what else its request wants is answered. */
-function accept(sa: IkeSa, identity: Identity, request: IncomingMessage, now: number): Payload[] {
+/**
+ * The peer has proved to be `identity`: what else its request wants is answered.
+ * @param proof - goes first in the answer
+ */
+function accept(
+  sa: IkeSa,
+  proof: readonly Payload[],
+  identity: Identity,
+  request: IncomingMessage,
+  now: number,
+): Payload[] | 'later' {
   const { payloads } = request
   sa.remoteId = identity
   sa.eap = undefined
@@ -183,10 +192,24 @@ function accept(sa: IkeSa, identity: Identity, request: IncomingMessage, now: nu
   const mobike = answerMobike(sa, request)
   sa.initOctets = undefined
   const contact = findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined
+  refuseSecond(sa, contact)
+  const admit = (at: number): Payload[] => {
+    sa.establish(contact, at)
+    return [...proof, ...firstChild(sa, identity, payloads, at), ...mobike, ...announceLifetime(sa)]
+  }
+  if (!prepareAddresses(sa, identity, payloadOf(payloads, 'CP'), now)) return admit(now)
+  sa.admit = at => {
+    // another one may have come meanwhile
+    refuseSecond(sa, contact)
+    return admit(at)
+  }
+  return 'later'
+}
+
+/** @throws PeerError when another SA of the peer is kept */
+function refuseSecond(sa: IkeSa, contact: boolean): void {
   const rejected = sa.host.rejects(sa, contact)
   if (rejected !== undefined) throw new PeerError('PEER_UNIQUE', rejected, NotifyType.AUTHENTICATION_FAILED)
-  sa.establish(contact, now)
-  return [...firstChild(sa, identity, payloads, now), ...mobike, ...announceLifetime(sa)]
 }
 
 function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {
@@ -194,7 +217,8 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
   const cp = payloadOf(payloads, 'CP')
   const configuration = cp === undefined ? [] : assignAddresses(sa, identity, cp)
   if (configuration === undefined) {
-    sa.effect({ type: 'child-failed', name: '', code: 'POOL_EMPTY', why: 'no address to assign to the peer' })
+    const why = sa.unassigned ?? 'no address to assign to the peer'
+    sa.effect({ type: 'child-failed', name: '', code: 'POOL_EMPTY', why })
     return [notify(NotifyType.INTERNAL_ADDRESS_FAILURE)]
   }
   if (childless) return configuration

@@ -53,7 +53,6 @@ export function readConfiguration(cp: PayloadOf<'CP'> | undefined): { addresses:
  * @returns undefined when an address was asked for and there is none to give (INTERNAL_ADDRESS_FAILURE)
  */
 export function assignAddresses(sa: IkeSa, identity: Identity, cp: PayloadOf<'CP'>): Payload[] | undefined {
-  const settings = sa.settings!
   if (cp.configType !== ConfigType.CFG_REQUEST) return []
   const attributes: { type: number; value: Uint8Array }[] = []
   const assigned: Address[] = []
@@ -70,12 +69,22 @@ export function assignAddresses(sa: IkeSa, identity: Identity, cp: PayloadOf<'CP
   }
   const all = wanted.has(INTERNAL_IP4_ADDRESS) || wanted.has(INTERNAL_IP6_ADDRESS)
   if (all && assigned.length === 0) return undefined
-  for (const server of sa.host.dns(settings)) {
+  sa.assigned = assigned
+  for (const server of sa.host.dns(sa)) {
     const type = server.includes(':') ? INTERNAL_IP6_DNS : INTERNAL_IP4_DNS
     if (wanted.has(type)) attributes.push({ type, value: parseAddress(server)! })
   }
-  sa.assigned = assigned
   return attributes.length === 0 ? [] : [{ type: 'CP', configType: ConfigType.CFG_REPLY, attributes }]
+}
+
+/**
+ * Asks for the address where it is leased from elsewhere.
+ * @returns true when `assignAddresses` has to wait until the SA is woken
+ */
+export function prepareAddresses(sa: IkeSa, identity: Identity, cp: PayloadOf<'CP'> | undefined, now: number): boolean {
+  if (cp?.configType !== ConfigType.CFG_REQUEST) return false
+  if (!cp.attributes.some(({ type }) => type === INTERNAL_IP4_ADDRESS)) return false
+  return sa.host.prepareLease(sa, identity, asked(cp, INTERNAL_IP4_ADDRESS, 4), now)
 }
 
 /** The address that a CFG_REQUEST names. */

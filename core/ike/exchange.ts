@@ -9,7 +9,7 @@ export interface Behaviour {
    * @throws PeerError when the IKE SA has to end; its notify goes into the answer
    */
   respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 'later'
-  resume(sa: IkeSa): Payload[] | 'later'
+  resume(sa: IkeSa, now: number): Payload[] | 'later'
   rekey(): Exchange
   liveness(): Exchange
   deletion(why: string): Exchange

@@ -51,9 +51,15 @@ export interface IkeHost {
   serial(): number
   /** An address of the peer's pool for this identity, `wanted` where it has that already; undefined when there is none left. */
   lease(sa: IkeSa, identity: Identity, family: 4 | 6, wanted?: Address): Address | undefined
+  /**
+   * Before `lease`, where addresses of the peer's pool take their time.
+   * @returns true when the SA has to wait: it is woken when `lease` has one, or `unassigned` of the SA the reason
+   */
+  prepareLease(sa: IkeSa, identity: Identity, wanted: Address | undefined, now: number): boolean
   /** Gives back what one `lease` took. */
-  release(peer: PeerSettings, address: Address): void
-  dns(peer: PeerSettings): readonly Address[]
+  release(peer: PeerSettings, address: Address, now: number): void
+  /** Servers to tell the peer of, once it has its addresses. */
+  dns(sa: IkeSa): readonly Address[]
   /**
    * How this side sees the peer's addresses where `conflicts` maps them to others; undefined when the pool has no room, or
    * a range is no prefix.

@@ -83,6 +83,8 @@ export class IkeSa implements IkeSaView {
   provedBy: string | undefined
   /** Initiator: what goes on when the host was woken. */
   resumed: ((now: number) => void) | undefined
+  /** Responder: the rest of IKE_AUTH, once the peer's address is there. */
+  admit: ((now: number) => Payload[]) | undefined
   /** A request whose answer takes time. */
   #postponed: IncomingMessage | undefined
   /** Responder: EAP is under way in IKE_AUTH. */
@@ -108,6 +110,8 @@ export class IkeSa implements IkeSaView {
   ppkAgreed = false
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
   assigned: readonly Address[] = []
+  /** Why there is none for the peer, where somebody has said so. */
+  unassigned: string | undefined
   virtual: readonly Address[] = []
   dns: readonly Address[] = []
   /** Monotonic ms when a packet of the peer last authenticated, and when this host last sent IKE. */
@@ -414,7 +418,7 @@ export class IkeSa implements IkeSaView {
     const [request, resumed] = [this.#postponed, this.resumed]
     this.#postponed = undefined
     this.resumed = undefined
-    if (request !== undefined) return this.#answer(request, now, () => this.behaviour.resume(this))
+    if (request !== undefined) return this.#answer(request, now, () => this.behaviour.resume(this, now))
     try {
       resumed?.(now)
     } catch (error) {
@@ -569,7 +573,7 @@ export class IkeSa implements IkeSaView {
     this.children.clear()
     this.#reassembly.clear()
     if (this.successor === undefined && this.settings !== undefined)
-      for (const address of this.assigned) this.host.release(this.settings, address)
+      for (const address of this.assigned) this.host.release(this.settings, address, now)
     this.effect({ type: 'closed', code, why })
     if (linger) this.#lingerUntil = now + LINGER_MS
     else this.#forget()

@@ -31,7 +31,11 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 
 /** IKEv2, RFC 7296. */
 export const ikev2: Behaviour = {
   respond,
-  resume: sa => sa.eap?.resume(sa) ?? [],
+  resume: (sa, now) => {
+    const { admit } = sa
+    sa.admit = undefined
+    return admit?.(now) ?? sa.eap?.resume(sa) ?? []
+  },
   rekey: () => new RekeyIke(),
   liveness: () => new Liveness(),
   deletion: why => new DeleteIke(why),

@@ -80,6 +80,8 @@ export class MediationService implements Service {
       case 'locals':
       case 'stop':
       case 'resolved':
+      case 'lease':
+      case 'release':
         return []
     }
   }

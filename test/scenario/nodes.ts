@@ -107,6 +107,7 @@ export interface Wish {
   readonly peers: readonly PeerSettings[]
   /** Prefixes by name; default: `clients` is 10.9.0.0/24. */
   readonly pools?: Readonly<Record<string, string>>
+  readonly leased?: Settings['leased']
   readonly rules?: readonly RuleSettings[]
   readonly ike?: Partial<IkeSettings>
   readonly manual?: Settings['manual']
@@ -118,6 +119,7 @@ export interface Wish {
 export function settings({
   peers,
   pools = { clients: '10.9.0.0/24' },
+  leased,
   rules = [],
   ike = {},
   manual,
@@ -130,6 +132,7 @@ export function settings({
   return {
     peers: Object.fromEntries(peers.map(p => [p.name, p])),
     pools: Object.fromEntries(Object.entries(pools).map(pool)),
+    ...(leased !== undefined && { leased }),
     policy: { rules },
     ...(manual !== undefined && { manual }),
     ...(guard !== undefined && { guard }),

@@ -238,6 +238,9 @@ export class End implements IkeHost {
     if (free !== undefined) this.leases.set(free, showIdentity(identity))
     return free
   }
+  prepareLease(): boolean {
+    return false
+  }
   release(_peer: PeerSettings, address: Address): void {
     this.leases.delete(address)
   }
