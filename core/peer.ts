@@ -61,6 +61,8 @@ export class Peer {
     this.#failures = 0
     this.retryAt = Infinity
     this.lastError = undefined
+    // what took over has proved itself: its end, some day, is one like any other
+    if (this.round !== undefined) this.round.before = undefined
   }
 
   /** Where it is looked for: undefined where it only calls. */

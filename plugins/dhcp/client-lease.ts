@@ -18,7 +18,7 @@ export type LeaseOut =
   | { readonly type: 'drop'; readonly reason: string }
 
 /** A peer waits in IKE_AUTH meanwhile: no lease by then is none. */
-const GIVE_UP_MS = 10_000
+const GIVE_UP_MS = 20_000
 /** Retransmission of DISCOVER and REQUEST, doubled each time; RFC 2131's 4 s would leave a peer but one. */
 const RETRY_MS = 1_000
 /** Leases shorter than that are refused: their renewals would be a flood. */

@@ -44,7 +44,7 @@ const drops = (m: Node): Readonly<Record<string, number>> =>
   Object.fromEntries(Object.entries(m.natweave.status().drops).filter(([reason]) => reason.startsWith('dhcp')))
 
 describe('addresses from a DHCP server', () => {
-  scenario('each client has its own, with a DNS server, and traffic flows', async seed => {
+  scenario('each client has its own, and traffic flows', async seed => {
     const { net, alice, bob, server, a, b } = await office(seed)
     await drive(net, Promise.all([a.natweave.connect('moon'), b.natweave.connect('moon')]))
     await net.advance(0)
