@@ -184,6 +184,8 @@ export class Runtime implements Natweave {
         throw error
       })
     }
+    // who sends something now finds addresses and routes in place
+    await this.#configuring
     return this.status().peers.find(p => p.name === name)!
   }
 

@@ -166,8 +166,9 @@ const plugins = ({ raw, noble = false }: TunnelConfig): string[] => [
 ]
 
 function loaded(config: TunnelConfig): Pick<ConfigInput, 'plugins' | 'policy'> {
-  if (config.usual) return {}
+  if (config.usual && config.tcp === undefined) return {}
   if (config.tcp === undefined) return { plugins: plugins(config) }
+  if (config.usual) return { plugins: [...plugins(config), { use: 'tcp-encap', options: { ...config.tcp } }] }
   return {
     plugins: ['node-crypto', 'noble', 'udp', 'tun', 'memory', { use: 'tcp-encap', options: { ...config.tcp } }],
     policy: { rules: [{ use: ['tcp-encap'] }] },

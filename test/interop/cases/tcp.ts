@@ -4,7 +4,7 @@ import type { Case } from '../case.ts'
 import { ADDRESS, type Lab, last } from '../lab.ts'
 import { NatweaveProcess } from '../natweave.ts'
 import type { TunnelConfig } from '../party.ts'
-import { run } from '../process.ts'
+import { run, until } from '../process.ts'
 import { ping, transfer } from '../traffic.ts'
 import { decode, expectUnderstood } from '../tshark.ts'
 
@@ -12,34 +12,34 @@ const TCP = 6
 const PORT = 4500
 const OCTETS = 1_000_000
 
+const COMMON = {
+  ike: 'aes256gcm16-prfsha256-x25519',
+  esp: 'aes128gcm16-x25519',
+  gateway: ADDRESS.moon,
+  dpdSeconds: 0,
+  forceEncapsulation: false,
+  mobike: false,
+  raw: false,
+  mode: 'tunnel',
+  protocol: 'esp',
+  protects: ADDRESS.moonLan,
+  vendorId: false,
+} as const satisfies Partial<TunnelConfig>
+
 /** IKE and ESP in TCP (RFC 9329) through a NAT that lets no UDP pass. */
 async function blocked(lab: Lab, { tls = false, usual = false }): Promise<readonly string[]> {
   await lab.up('nat1', ['--nata', 'port-restricted', '--block-ports', '1-65535'])
-  const common = {
-    ike: 'aes256gcm16-prfsha256-x25519',
-    esp: 'aes128gcm16-x25519',
-    gateway: ADDRESS.moon,
-    dpdSeconds: 0,
-    forceEncapsulation: false,
-    mobike: false,
-    raw: false,
-    mode: 'tunnel',
-    protocol: 'esp',
-    protects: ADDRESS.moonLan,
-    vendorId: false,
-  } as const satisfies Partial<TunnelConfig>
   const [mine, his] = tls ? await certificates(lab) : [{}, {}]
   const alice = new NatweaveProcess(lab, 'alice', {
-    ...common,
+    ...COMMON,
     role: 'initiator',
     ...(usual ? { usual } : { tcp: mine }),
   })
-  const moon = new NatweaveProcess(lab, 'moon', { ...common, role: 'responder', tcp: { listen: PORT, ...his } })
+  const moon = new NatweaveProcess(lab, 'moon', { ...COMMON, role: 'responder', tcp: { listen: PORT, ...his } })
   const endCapture = await lab.capture('inet', 'br0', 'public')
   await Promise.all([alice.start(), moon.start()])
   await alice.connect()
-  const address = (await alice.sas())[0]?.virtualAddress
-  if (address === undefined) throw new Error('alice has no virtual address')
+  const address = await virtual(alice)
   const [inner, mars] = [{ host: 'alice', address } as const, { host: 'mars', address: ADDRESS.mars } as const]
   const pings = [await ping(lab, 'alice', mars.address), await ping(lab, 'mars', address)]
   await transfer(lab, inner, mars, OCTETS)
@@ -54,6 +54,29 @@ async function blocked(lab: Lab, { tls = false, usual = false }): Promise<readon
   const facts = [`ping ${pings.join(' ')}`, '1 MB sha256 ok both ways', 'no UDP, nothing in clear']
   if (tls) return [...facts, await expectTls(capture)]
   return [...facts, await expectStream(lab, capture, alice)]
+}
+
+/** UDP is blocked while a tunnel stands: it goes on over TCP by itself, with another IKE SA. */
+async function blockedLater(lab: Lab): Promise<readonly string[]> {
+  await lab.up('nat1', ['--nata', 'port-restricted'])
+  const alice = new NatweaveProcess(lab, 'alice', { ...COMMON, role: 'initiator', dpdSeconds: 1, usual: true })
+  const moon = new NatweaveProcess(lab, 'moon', { ...COMMON, role: 'responder', tcp: { listen: PORT }, usual: true })
+  await Promise.all([alice.start(), moon.start()])
+  await alice.connect()
+  const before = await ping(lab, 'alice', ADDRESS.mars)
+  if ((await alice.fact('outerProtocol')) !== 'udp') throw new Error('the tunnel has not begun in UDP')
+  await lab.nat('nata', 'port-restricted', '--block-ports', '1-65535')
+  const start = performance.now()
+  await until('the tunnel goes on in TCP', 60_000, async () => (await alice.fact('outerProtocol')) === 'tcp')
+  const seconds = ((performance.now() - start) / 1000).toFixed(1)
+  const after = [await ping(lab, 'alice', ADDRESS.mars), await ping(lab, 'mars', await virtual(alice))]
+  return [`in UDP: ping ${before}`, `in TCP after ${seconds} s: ping ${after.join(' ')}`]
+}
+
+async function virtual(alice: NatweaveProcess): Promise<string> {
+  const address = (await alice.sas())[0]?.virtualAddress
+  if (address === undefined) throw new Error('alice has no virtual address')
+  return address
 }
 
 /** Every packet between the two ends is TCP on the port, and none shows what is inside. */
@@ -115,7 +138,7 @@ async function certificates(lab: Lab): Promise<readonly [object, object]> {
   return [{ tls: { ca: certificate, serverName: 'moon.lab.test' } }, { tls: { certificate, key } }]
 }
 
-export const cases: readonly Case[] = (
+const rows: readonly Case[] = (
   [
     ['', {}],
     [', in TLS', { tls: true }],
@@ -126,3 +149,12 @@ export const cases: readonly Case[] = (
   needs: 'natweave',
   run: lab => blocked(lab, wish),
 }))
+
+export const cases: readonly Case[] = [
+  ...rows,
+  {
+    name: 'tcp nat1 natweave→natweave, UDP is blocked while the tunnel stands',
+    needs: 'natweave',
+    run: blockedLater,
+  },
+]
