@@ -39,6 +39,7 @@ export class TcpTransport implements Transport {
   /** When a call to a place was last begun. */
   readonly #called = new Map<string, number>()
   readonly #packet: Packet = newPacket(0)
+  #ca: Buffer | undefined
   #sink: TransportSink | undefined
   #refused = 0
   #queueDrops = 0
@@ -60,6 +61,9 @@ export class TcpTransport implements Transport {
   }
 
   async open(sink: TransportSink): Promise<void> {
+    // here, not when a peer is called: `send` never throws
+    const { ca } = this.#options.tls ?? {}
+    if (ca !== undefined) this.#ca = pem(ca, 'tls.ca')
     this.#sink = sink
     const { listen, addresses = ['::'] } = this.#options
     if (listen === undefined) return
@@ -133,9 +137,9 @@ export class TcpTransport implements Transport {
   }
 
   #secure(socket: Socket): Duplex {
-    const { ca, serverName } = this.#options.tls!
-    const options: ConnectionOptions = { socket, rejectUnauthorized: ca !== undefined }
-    if (ca !== undefined) options.ca = pem(ca, 'tls.ca')
+    const { serverName } = this.#options.tls!
+    const options: ConnectionOptions = { socket, rejectUnauthorized: this.#ca !== undefined }
+    if (this.#ca !== undefined) options.ca = this.#ca
     if (serverName !== undefined) options.servername = serverName
     const stream = connectTls(options)
     socket.on('close', () => stream.destroy())

@@ -183,3 +183,11 @@ test('a port that is in use says so', async () => {
   const other = new End({ listen: moon.port, addresses: ['127.0.0.1'] })
   await expect(other.open()).rejects.toMatchObject({ code: 'SYSTEM_PORT_BUSY' })
 })
+
+test('a CA file that is not there is told at the start, not when a peer is called', async () => {
+  const alice = new End({ tls: { ca: '/nowhere/ca.pem' } })
+  await expect(alice.open()).rejects.toMatchObject({
+    code: 'USAGE_OPTION',
+    message: expect.stringMatching(/^tls\.ca: /),
+  })
+})
