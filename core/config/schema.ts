@@ -95,7 +95,7 @@ const child = z.strictObject({
   proposals: z
     .array(word(text, childProposal))
     .default([])
-    .describe('ESP proposals, best first: aes128gcm16-x25519; for ah: sha256-x25519'),
+    .describe('ESP proposals, best first: aes128gcm16-x25519, aes256gcm16-x25519-ke1_mlkem768; for ah: sha256-x25519'),
   ahAlign: z.literal([4, 8]).default(4).describe('Padding of AH over IPv4; Linux wants 8 where its SA lacks align4'),
   rekey: time.default(3_600_000).describe('Rekey after this time; 0 for never'),
   life: time.default(0).describe('Hard limit of the lifetime; 0 for a tenth more than rekey'),
@@ -144,7 +144,10 @@ const peer = z.strictObject({
     })
     .optional()
     .describe('Post-quantum preshared keys, RFC 8784, mixed into the session keys'),
-  proposals: z.array(ikeProposal).default([]).describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519'),
+  proposals: z
+    .array(ikeProposal)
+    .default([])
+    .describe('IKE proposals, best first: aes256gcm16-prfsha256-x25519, also with -ke1_mlkem768'),
   children: z.record(name, child).default({}),
   addresses: z
     .array(z.enum(['ipv4', 'ipv6']))

@@ -121,8 +121,8 @@ export class AuthExchange implements Exchange {
 
   #first(sa: IkeSa, intent: ChildIntent, message: IncomingMessage, now: number): void {
     const { ni, nr } = sa.channel!
-    const result = acceptAnswer(sa, intent, message, { ni, nr }, undefined, now)
-    if (!isFailure(result)) return addChild(sa, result, true)
+    const result = acceptAnswer(sa, intent, message, { ni, nr }, undefined)
+    if (!isFailure(result)) return addChild(sa, result.complete([], now), true)
     sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
     rejectAnswer(sa, intent, message.payloads, now)
   }
@@ -223,12 +223,12 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
   }
   if (childless) return configuration
   const { ni, nr } = sa.channel!
-  const result = answerChild(sa, payloads, { ni, nr }, undefined, now)
+  const result = answerChild(sa, payloads, { ni, nr }, undefined)
   if (isFailure(result)) {
     sa.effect({ type: 'child-failed', name: '', code: result.code, why: result.why })
     return [...configuration, notify(result.notify, result.data)]
   }
-  addChild(sa, result.child, true)
+  addChild(sa, result.draft.complete([], now), true)
   return [...configuration, ...result.payloads]
 }
 

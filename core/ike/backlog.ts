@@ -19,6 +19,11 @@ export class Backlog {
     this.#ready.push(exchange)
   }
 
+  /** To be the next one. */
+  putFirst(exchange: Exchange): void {
+    this.#ready.unshift(exchange)
+  }
+
   /** To be pushed at `at`. */
   wait(exchange: Exchange, at: number): void {
     this.#waiting.push({ at, exchange })

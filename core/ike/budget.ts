@@ -11,12 +11,15 @@ export class Budget {
     this.#tokens = burst
   }
 
-  /** @returns whether there was one to take */
-  take(now: number): boolean {
+  /** @returns whether there were so many to take */
+  take(now: number, tokens = 1): boolean {
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#at) / 1_000) * this.#perSecond)
     this.#at = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
+    if (this.#tokens < tokens) return false
+    this.#tokens -= tokens
     return true
   }
 }
+
+/** CREATE_CHILD_SA requests of a peer, each of which may cost a key exchange; a token for each key exchange. */
+export const createBudget = (): Budget => new Budget(64, 4)

@@ -42,7 +42,7 @@ export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: 
  */
 export function nextChannel(sa: IkeSa, shared: Uint8Array): Channel {
   const { suite, keys: old, ni, nr } = sa.channel!
-  const seed = rekeyedSkeyseed(sa.crypto, suite.prf, old.d, { ni, nr }, shared)
+  const seed = rekeyedSkeyseed(sa.crypto, suite.prf, old.d, { ni, nr }, [shared])
   const { initiatorSpi, responderSpi } = sa
   const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
   wipe(seed, shared)

@@ -10,17 +10,10 @@ import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { Inform, spiBytes, spiNumber } from './informational.ts'
 import { reportChildKeys } from './keylog.ts'
-import { deriveChildKeys, type Nonces } from './keys.ts'
+import { deriveChildKeys, type Nonces, type Secrets } from './keys.ts'
 import { findError, findNotify, notify } from './notify.ts'
-import {
-  keGroupsOf,
-  offerProposals,
-  PROTOCOL_IDS,
-  type ProposalSpec,
-  parseProposals,
-  usableProposals,
-} from './proposal.ts'
-import { checkEspChoice, espSuite, selectProposal } from './selection.ts'
+import { offerProposals, PROTOCOL_IDS, type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
+import { checkEspChoice, espSuite, methodsOf, selectProposal } from './selection.ts'
 import {
   everything,
   fromSettings,
@@ -54,6 +47,14 @@ export interface ChildFailure {
   readonly why: string
   readonly notify: number
   readonly data?: Uint8Array
+}
+
+/** A Child SA that was agreed on and lacks its keys: additional key exchanges may have to come first. */
+export interface ChildDraft {
+  /** Of the key exchanges that give it keys of its own, in their order: the first is that of the KE payloads at hand. */
+  readonly methods: readonly number[]
+  /** @param secrets - one for each of `methods` */
+  complete(secrets: Secrets, now: number): ChildSa
 }
 
 export const isFailure = (value: object): value is ChildFailure => 'notify' in value && 'why' in value
@@ -117,16 +118,15 @@ const offered = ({ proposals, spi }: ChildIntent, withoutKe: boolean): readonly 
 
 /**
  * The initiator's reading of the answer.
- * @param agreed - group and g^ir of the exchange's own key exchange; undefined in IKE_AUTH, or when the peer made none
+ * @param group - of the exchange's own key exchange; undefined in IKE_AUTH, or when the peer made none
  */
 export function acceptAnswer(
   sa: IkeSa,
   intent: ChildIntent,
   message: IncomingMessage,
   nonces: Nonces,
-  agreed: { readonly group: number; readonly shared: Uint8Array } | undefined,
-  now: number,
-): ChildSa | ChildFailure {
+  group: number | undefined,
+): ChildDraft | ChildFailure {
   const { payloads } = message
   const error = findError(payloads)
   if (error !== undefined && payloadOf(payloads, 'SA') === undefined)
@@ -136,16 +136,17 @@ export function acceptAnswer(
   const tsr = payloadOf(payloads, 'TSr')
   if (answer === undefined || tsi === undefined || tsr === undefined)
     return { code: 'PEER_SYNTAX', why: 'the answer lacks SA or traffic selectors', notify: NotifyType.INVALID_SYNTAX }
-  const check = checkEspChoice(answer, offered(intent, agreed === undefined))
+  const check = checkEspChoice(answer, offered(intent, group === undefined))
   const wrong = (why: string) => ({
     code: 'PEER_NO_PROPOSAL',
     why: `the peer's choice of a proposal is wrong: ${why}`,
     notify: NotifyType.NO_PROPOSAL_CHOSEN,
   })
   if (!check.ok) return wrong(check.why)
-  const group = keGroupsOf([check.chosen]).find(g => g !== 0)
-  if (group !== undefined && group !== agreed?.group)
-    return wrong(`key exchange ${group}, but the KE payload is of another`)
+  const methods = methodsOf(check.chosen)
+  if (methods === undefined) return wrong('additional key exchanges without a first one')
+  if (methods.length > 0 && methods[0] !== group)
+    return wrong(`key exchange ${methods[0]}, but the KE payload is of another`)
   const wireLocal = fromWire(tsi.selectors)
   const wireRemote = fromWire(tsr.selectors)
   if (!within(wireLocal, intent.local) || !within(wireRemote, intent.remote))
@@ -162,24 +163,27 @@ export function acceptAnswer(
       why: `the peer does not do ${intent.mode.name} mode for ${intent.settings.name}${objection(sa, { ...intent, local: wireLocal, remote: wireRemote })}`,
       notify: NotifyType.NO_PROPOSAL_CHOSEN,
     }
-  return build(sa, {
+  return draft(sa, {
     settings: intent.settings,
     mode,
     suite: check.suite,
+    methods,
     ownSpi: intent.spi,
     peerSpi: spiNumber(check.chosen.spi),
     wireLocal,
     wireRemote,
     initiator: true,
     nonces,
-    shared: group === undefined ? undefined : agreed?.shared,
-    now,
   })
 }
 
 /** The peer has a Child SA this host cannot accept: it is told to forget it, RFC 7296 §2.21.3. */
 export function rejectAnswer(sa: IkeSa, intent: ChildIntent, payloads: readonly Payload[], now: number): void {
-  if (payloadOf(payloads, 'SA') === undefined) return
+  if (payloadOf(payloads, 'SA') !== undefined) forgetAnswer(sa, intent, now)
+}
+
+/** The same after additional key exchanges. */
+export function forgetAnswer(sa: IkeSa, intent: ChildIntent, now: number): void {
   const protocol = PROTOCOL_IDS[wantedProtocol(intent.settings)]
   const deletion: Payload = { type: 'D', protocol, spis: [spiBytes(intent.spi)] }
   sa.enqueue(new Inform([deletion]), now)
@@ -228,9 +232,11 @@ function refused(type: number, { settings, local, remote }: ChildIntent, objecti
 
 const show = (selectors: readonly Selector[]): string => selectors.map(showSelector).join(', ') || 'nothing'
 
-/** What the responder answers with, and the SA it has made. */
+/** What the responder answers with, and what that makes. */
 export interface ChildAnswer {
-  readonly child: ChildSa
+  readonly draft: ChildDraft
+  /** Of the key exchange in the answer, if any. */
+  readonly secrets: Secrets
   readonly payloads: Payload[]
 }
 
@@ -250,7 +256,6 @@ export function answerChild(
   payloads: readonly Payload[],
   nonces: Nonces,
   keyExchange: ((group: number, peer: Uint8Array) => KeyExchangeAnswer) | undefined,
-  now: number,
   replaces?: ChildSa,
 ): ChildAnswer | ChildFailure {
   const proposals = payloadOf(payloads, 'SA')?.proposals
@@ -281,10 +286,16 @@ export function answerChild(
   const suite = espSuite(chosen)
   if (suite === undefined)
     return { code: 'PEER_NO_PROPOSAL', why: 'an incomplete proposal', notify: NotifyType.NO_PROPOSAL_CHOSEN }
-  // NONE, number 0, stands for no key exchange
-  const group = keyExchange === undefined ? undefined : keGroupsOf([chosen]).find(g => g !== 0)
+  const methods = keyExchange === undefined ? [] : methodsOf(chosen)
+  if (methods === undefined)
+    return {
+      code: 'PEER_NO_PROPOSAL',
+      why: 'additional key exchanges without a first one',
+      notify: NotifyType.NO_PROPOSAL_CHOSEN,
+    }
+  const [group] = methods
   const extra: Payload[] = []
-  let shared: Uint8Array | undefined
+  const secrets: Uint8Array[] = []
   if (group !== undefined) {
     const ke = payloadOf(payloads, 'KE')
     if (ke?.group !== group)
@@ -295,27 +306,27 @@ export function answerChild(
         data: Uint8Array.of(group >> 8, group & 0xff),
       }
     const own = keyExchange!(group, ke.data)
-    shared = own.shared
+    secrets.push(own.shared)
     extra.push({ type: 'KE', group, data: own.publicValue })
   }
   const spi = sa.host.espSpi()
   const { settings, wireLocal, wireRemote, mode } = candidate
-  const made = build(sa, {
+  const made = draft(sa, {
     settings,
     mode,
     suite,
+    methods,
     ownSpi: spi,
     peerSpi: spiNumber(chosen.spi),
     wireLocal,
     wireRemote,
     initiator: false,
     nonces,
-    shared,
-    now,
   })
   if (isFailure(made)) return made
   return {
-    child: made,
+    draft: made,
+    secrets,
     payloads: [
       { type: 'SA', proposals: [{ ...chosen, spi: spiBytes(spi) }] },
       ...extra,
@@ -404,30 +415,25 @@ interface Agreed {
   readonly settings: ChildSettings
   readonly mode: ModeStrategy
   readonly suite: EspSuite
+  readonly methods: readonly number[]
   readonly ownSpi: number
   readonly peerSpi: number
   readonly wireLocal: readonly Selector[]
   readonly wireRemote: readonly Selector[]
   readonly initiator: boolean
   readonly nonces: Nonces
-  readonly shared: Uint8Array | undefined
-  readonly now: number
 }
 
-function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
-  const { settings, mode, suite, wireLocal, wireRemote, initiator, nonces, shared } = agreed
+function draft(sa: IkeSa, agreed: Agreed): ChildDraft | ChildFailure {
+  const { settings, mode, suite, methods, wireLocal, wireRemote, initiator } = agreed
   const refusal = mode.refuses?.(contextOf(sa, wireLocal, wireRemote, initiator))
   if (refusal !== undefined)
     return { code: 'PEER_TS_UNACCEPTABLE', why: `${mode.name} mode: ${refusal}`, notify: NotifyType.TS_UNACCEPTABLE }
-  const fixed = { path: sa.plan?.path ?? 'direct', encap: sa.plan?.encap ?? 'none' }
   if (suite.protocol === IpProtocol.AH) {
     // a peer may ask for what cannot arrive here
-    const { plan, why } = sa.host.plan(sa.settings!, { ...settings, mode: mode.name }, sa.facts, fixed)
+    const { plan, why } = sa.host.plan(sa.settings!, { ...settings, mode: mode.name }, sa.facts, outerPlan(sa))
     if (plan === undefined) return { code: 'PLAN_NONE', why, notify: NotifyType.NO_PROPOSAL_CHOSEN }
   }
-  const channel = sa.channel!
-  const keys = deriveChildKeys(sa.crypto, channel.suite.prf, channel.keys.d, suite, nonces, shared)
-  const [mine, theirs] = initiator ? [keys.initiator, keys.responder] : [keys.responder, keys.initiator]
   const local = mode.substitutes ? seenAs(wireLocal, sa.flow.local.address) : wireLocal
   const remote = mode.substitutes ? seenAs(wireRemote, sa.flow.remote.address) : wireRemote
   const mapped = typeof settings.conflicts === 'object' ? sa.host.seen(sa, settings, remote) : remote
@@ -437,24 +443,38 @@ function build(sa: IkeSa, agreed: Agreed): ChildSa | ChildFailure {
       why: `no addresses are left to show ${show(remote)} as (peers.${sa.peer}.children.${settings.name}.conflicts)`,
       notify: NotifyType.TS_UNACCEPTABLE,
     }
-  return {
+  const complete = (secrets: Secrets, now: number): ChildSa => ({
     id: `${sa.peer}/${settings.name}{${sa.host.serial()}}`,
     settings,
     suite,
-    plan: { ...fixed, mode: mode.name },
-    inbound: { spi: agreed.ownSpi, ...theirs },
-    outbound: { spi: agreed.peerSpi, ...mine },
+    // as it is by then
+    plan: { ...outerPlan(sa), mode: mode.name },
+    ...keysOf(sa, agreed, secrets),
     local,
     remote: mapped,
     ...(mapped !== remote && { untranslated: remote }),
     wireLocal,
     wireRemote,
     initiator,
-    createdAt: agreed.now,
+    createdAt: now,
     state: 'installed',
     successor: undefined,
     deleteSent: false,
-  }
+  })
+  return { methods, complete }
+}
+
+const outerPlan = ({ plan }: IkeSa) => ({ path: plan?.path ?? 'direct', encap: plan?.encap ?? 'none' })
+
+function keysOf(
+  sa: IkeSa,
+  { suite, nonces, initiator, ownSpi, peerSpi }: Agreed,
+  secrets: Secrets,
+): Pick<ChildSa, 'inbound' | 'outbound'> {
+  const channel = sa.channel!
+  const keys = deriveChildKeys(sa.crypto, channel.suite.prf, channel.keys.d, suite, nonces, secrets)
+  const [mine, theirs] = initiator ? [keys.initiator, keys.responder] : [keys.responder, keys.initiator]
+  return { inbound: { spi: ownSpi, ...theirs }, outbound: { spi: peerSpi, ...mine } }
 }
 
 const seenAs = (selectors: readonly Selector[], seen: string): Selector[] =>

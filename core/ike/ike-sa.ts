@@ -18,7 +18,7 @@ import {
   serializePayloads,
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
-import { Budget } from './budget.ts'
+import { createBudget } from './budget.ts'
 import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
 import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
@@ -28,8 +28,10 @@ import type { ChildSa, IkeEffect, IkeHost } from './host.ts'
 import { Transcript } from './intermediate.ts'
 import { Keepalive } from './keepalive.ts'
 import { reportIkeKeys } from './keylog.ts'
+import { livenessDue } from './liveness.ts'
 import { Mobility } from './mobike.ts'
 import { notify } from './notify.ts'
+import { PendingFollowUps } from './pending-follow-ups.ts'
 import type { Chain } from './protect.ts'
 import { ProtectedMessage } from './protected-message.ts'
 import { Reassembly } from './reassembly.ts'
@@ -57,9 +59,6 @@ const RETRY_MS = 2_000
 const SILENT_TRIES = 2
 /** How long an ended SA repeats its last answer to retransmissions. */
 const LINGER_MS = 30_000
-/** CREATE_CHILD_SA requests of a peer, each of which may cost a key exchange. */
-const CREATE_BURST = 64
-const CREATE_PER_SECOND = 4
 
 /**
  * One IKE SA: protects, numbers and dispatches its messages, holds what was negotiated, and knows when it is time for
@@ -105,7 +104,9 @@ export class IkeSa implements IkeSaView {
   /** Takes the place of `channel` once the answer at hand has gone out. */
   replacement: Channel | undefined
   /** How much work its CREATE_CHILD_SA requests may make; shared with the SAs that replace it. */
-  budget = new Budget(CREATE_BURST, CREATE_PER_SECOND)
+  budget = createBudget()
+  /** What the peer has begun in CREATE_CHILD_SA and not finished yet. */
+  readonly followUps = new PendingFollowUps()
   /** Both ends have said USE_PPK, RFC 8784. */
   ppkAgreed = false
   /** Inner addresses: the peer's, when this host assigned them, or own ones that the peer assigned. */
@@ -190,7 +191,14 @@ export class IkeSa implements IkeSaView {
   /** When `timeout` has something to do. */
   get deadline(): number {
     if (this.state === 'dead') return this.#lingerUntil
-    let due = Math.min(this.session.deadline, this.giveUpAt, this.#backlog.deadline, this.#reassembly.deadline)
+    const { session, giveUpAt, followUps } = this
+    let due = Math.min(
+      session.deadline,
+      giveUpAt,
+      followUps.deadline,
+      this.#backlog.deadline,
+      this.#reassembly.deadline,
+    )
     if (this.state === 'connecting' && !this.initiator)
       due = Math.min(due, this.createdAt + this.host.timers.halfOpenTimeoutMs)
     if (this.state === 'established')
@@ -199,22 +207,9 @@ export class IkeSa implements IkeSaView {
         this.rekeyAt,
         this.reauthAt,
         this.#keepalive.deadline,
-        this.session.busy ? Infinity : this.#dpdAt,
+        session.busy ? Infinity : livenessDue(this),
       )
     return due
-  }
-
-  get #dpdAt(): number {
-    const dpd = this.settings?.dpdMs ?? 0
-    // only an IKE message tells what the NAT does to IKE: ESP's may not stand in for it
-    return dpd === 0 ? Infinity : (this.mobility.watchesMapping(this) ? this.lastIn : this.#heard) + dpd
-  }
-
-  /** When the peer was last heard, on IKE or on any Child SA. */
-  get #heard(): number {
-    let last = this.lastIn
-    for (const child of this.children.values()) last = Math.max(last, this.host.counters(child)?.lastIn ?? 0)
-    return last
   }
 
   /** What the calls since the last `take` have caused, in order. */
@@ -248,6 +243,11 @@ export class IkeSa implements IkeSaView {
   /** Queues an exchange to start after the message at hand was answered. */
   defer(exchange: Exchange): void {
     this.#backlog.push(exchange)
+  }
+
+  /** The next exchange of all: it goes on with what the one before has begun. */
+  proceed(exchange: Exchange): void {
+    this.#backlog.putFirst(exchange)
   }
 
   /** Tries an exchange again a little later (TEMPORARY_FAILURE, RFC 7296 §2.25), at a random moment so that two do not collide for ever. */
@@ -540,6 +540,7 @@ export class IkeSa implements IkeSaView {
     if (Array.isArray(again) && this.state === 'established' && this.session.retries === SILENT_TRIES)
       this.effect({ type: 'silent' })
     for (let i = this.#reassembly.timeout(now); i > 0; i--) this.drop('fragment-timeout')
+    this.followUps.timeout(now)
     if (now >= this.giveUpAt) this.giveUp(now)
     if (this.#backlog.wake(now)) this.pump(now)
     if (this.state === 'connecting' && !this.initiator && now >= this.createdAt + this.host.timers.halfOpenTimeoutMs)
@@ -553,7 +554,7 @@ export class IkeSa implements IkeSaView {
       this.rekeyAt = Infinity
       this.enqueue(this.behaviour.rekey(), now)
     }
-    if (!this.session.busy && now >= this.#dpdAt) this.enqueue(this.behaviour.liveness(), now)
+    if (!this.session.busy && now >= livenessDue(this)) this.enqueue(this.behaviour.liveness(), now)
     this.#keepalive.timeout(this, now)
   }
 
@@ -572,6 +573,7 @@ export class IkeSa implements IkeSaView {
     for (const child of this.children.values()) this.effect({ type: 'child-down', child, why })
     this.children.clear()
     this.#reassembly.clear()
+    this.followUps.clear()
     if (this.successor === undefined && this.settings !== undefined)
       for (const address of this.assigned) this.host.release(this.settings, address, now)
     this.effect({ type: 'closed', code, why })

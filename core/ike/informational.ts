@@ -43,9 +43,12 @@ export class Inform implements Exchange {
 export class DeleteIke implements Exchange {
   readonly type = ExchangeType.INFORMATIONAL
   readonly #why: string
+  readonly #code: string
 
-  constructor(why: string) {
+  /** @param code - OK for an orderly end */
+  constructor(why: string, code = 'OK') {
     this.#why = why
+    this.#code = code
   }
 
   request(sa: IkeSa): Payload[] {
@@ -54,7 +57,7 @@ export class DeleteIke implements Exchange {
   }
 
   response(sa: IkeSa, _message: IncomingMessage, now: number): void {
-    sa.close('OK', this.#why, now)
+    sa.close(this.#code, this.#why, now)
   }
 }
 
@@ -104,6 +107,12 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
     const child = childByPeerSpi(sa, spi)
     if (child === undefined || protocolOf(child.suite) !== protocol) continue
     sa.children.delete(child.id)
+    // what was to replace another one has come to nothing: that one goes on
+    for (const old of sa.children.values())
+      if (old.successor === child && old.state === 'replaced') {
+        old.state = 'installed'
+        old.successor = undefined
+      }
     // the peer deletes what its rekey replaced, or both ends do: what comes late on it is still good for a moment
     const replaced = child.state === 'replaced' || child.successor !== undefined
     if (!child.deleteSent) own.push(child)

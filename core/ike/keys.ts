@@ -13,6 +13,12 @@ export interface Nonces {
 /** Keys for what one side sends. `salt` is empty without AEAD, `integ` with it. */
 export type DirectionKeys = Omit<EspKeys, 'spi'>
 
+/**
+ * Shared secrets of the key exchanges of one CREATE_CHILD_SA in their order: SK(0), which is g^ir, and those of the
+ * IKE_FOLLOWUP_KE after it, RFC 9370 §2.2.4. None for a Child SA without a key exchange of its own.
+ */
+export type Secrets = readonly Uint8Array[]
+
 /** Keys of an IKE SA, RFC 7296 §2.14. Initiator means the original initiator of this SA. */
 export interface IkeKeys {
   /** SK_d, the source of Child SA keys. */
@@ -65,16 +71,16 @@ export const skeyseed = (crypto: CryptoProvider, prf: number, { ni, nr }: Nonces
   crypto.prf(prf, concat(ni, nr), shared)
 
 /**
- * SKEYSEED of an IKE SA that replaces another one, RFC 7296 §2.18, and of one after an additional key exchange, RFC 9370
- * §2.2.2. @param prf - the old SA's; `oldD` its SK_d
+ * SKEYSEED of an IKE SA that replaces another one, RFC 7296 §2.18 and 9370 §2.2.4, and of one after an additional key
+ * exchange in IKE_INTERMEDIATE, §2.2.2. @param prf - the old SA's; `oldD` its SK_d
  */
 export const rekeyedSkeyseed = (
   crypto: CryptoProvider,
   prf: number,
   oldD: Uint8Array,
   { ni, nr }: Nonces,
-  shared: Uint8Array,
-): Uint8Array => crypto.prf(prf, oldD, shared, ni, nr)
+  [first, ...additional]: readonly [Uint8Array, ...Secrets],
+): Uint8Array => crypto.prf(prf, oldD, first, ni, nr, ...additional)
 
 /**
  * All keys of an IKE SA, RFC 7296 §2.14.
@@ -110,11 +116,11 @@ export function deriveIkeKeys(
 }
 
 /**
- * Keys of a Child SA, RFC 7296 §2.17.
+ * Keys of a Child SA, RFC 7296 §2.17 and 9370 §2.2.4.
  *
  * @param prf - the IKE SA's; `d` its SK_d
  * @param nonces - of the exchange that makes the Child SA, IKE_SA_INIT's for the first one
- * @param shared - g^ir of that exchange, where it had a key exchange of its own
+ * @param secrets - of that exchange, where it had a key exchange of its own
  */
 export function deriveChildKeys(
   crypto: CryptoProvider,
@@ -122,10 +128,10 @@ export function deriveChildKeys(
   d: Uint8Array,
   suite: EspSuite,
   { ni, nr }: Nonces,
-  shared: Uint8Array = new Uint8Array(0),
+  [first = new Uint8Array(0), ...additional]: Secrets = [],
 ): ChildKeys {
   const { encr, salt, integ } = keymatLengths(suite)
-  const keymat = prfPlus(crypto, prf, d, [shared, ni, nr], 2 * (encr + salt + integ))
+  const keymat = prfPlus(crypto, prf, d, [first, ni, nr, ...additional], 2 * (encr + salt + integ))
   const take = cutter(keymat)
   const direction = () => ({ encr: take(encr), salt: take(salt), integ: take(integ) })
   const keys = { initiator: direction(), responder: direction() }

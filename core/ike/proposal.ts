@@ -103,7 +103,6 @@ export function parseProposal(text: string, protocol: ProposalProtocol): Proposa
     if (ids(TransformType.KE).length === 0) throw fail('a key exchange method is missing, such as x25519')
   } else {
     if (ids(TransformType.PRF).length > 0) throw fail('PRFs are for IKE')
-    if (additional) throw fail('additional key exchanges are for IKE, from whose keys those of Child SAs come')
     if (ids(TransformType.SN).length === 0)
       transforms.push({ type: TransformType.SN, id: SequenceNumbers.SEQUENTIAL_32 })
   }
@@ -180,13 +179,6 @@ export const offerProposals = (
 
 /** Whether a transform is a key exchange method, the first or an additional one. */
 export const isKeyExchange = ({ type }: Transform): boolean => type === TransformType.KE || ADDITIONAL.includes(type)
-
-/** The same without additional key exchanges. */
-export const firstOnly = (list: readonly ProposalSpec[]): readonly ProposalSpec[] =>
-  list.map(({ protocol, transforms }) => ({
-    protocol,
-    transforms: transforms.filter(({ type }) => !ADDITIONAL.includes(type)),
-  }))
 
 /** Whether a proposal has additional key exchanges in it. */
 export const hasAdditional = ({ transforms }: { readonly transforms: readonly Transform[] }): boolean =>

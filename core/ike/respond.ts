@@ -21,6 +21,7 @@ function respond(sa: IkeSa, request: IncomingMessage, now: number): Payload[] | 
     if (request.exchange === ExchangeType.INFORMATIONAL && sa.eap !== undefined) return sa.eap.abandoned(sa)
   } else {
     if (request.exchange === ExchangeType.CREATE_CHILD_SA) return respondCreateChild(sa, request, now)
+    if (request.exchange === ExchangeType.IKE_FOLLOWUP_KE) return sa.followUps.respond(sa, request, now)
     if (request.exchange === ExchangeType.INFORMATIONAL) return respondInformational(sa, request, now)
     const answer = sa.host.extension(sa, request, now)
     if (answer !== undefined) return answer

@@ -168,6 +168,23 @@ export function ikeSuite({ transforms }: { readonly transforms: readonly Transfo
   return { ...keyed(encr), prf: prf.id, ...integ, ke: ke.id, ...(additional.length > 0 && { additional }) }
 }
 
+/**
+ * Key exchange methods of a chosen proposal in the order they are carried out, RFC 9370 §2.2.1: the KE payloads of
+ * CREATE_CHILD_SA are of the first, every other one has an IKE_FOLLOWUP_KE of its own. NONE stands for no key exchange.
+ *
+ * @returns undefined where there are additional ones without a first
+ */
+export function methodsOf({
+  transforms,
+}: {
+  readonly transforms: readonly Transform[]
+}): readonly number[] | undefined {
+  const methods = [TransformType.KE, ...ADDITIONAL].flatMap(type =>
+    transforms.filter(t => t.type === type && t.id !== Ke.NONE),
+  )
+  return methods.length === 0 || methods[0]!.type === TransformType.KE ? methods.map(({ id }) => id) : undefined
+}
+
 /** The suite of a chosen ESP or AH proposal; undefined when a type is missing. Its KE, if any, is the exchange's concern. */
 export function espSuite({ protocol, transforms }: Pick<Proposal, 'protocol' | 'transforms'>): EspSuite | undefined {
   const find = (type: number) => transforms.find(t => t.type === type)

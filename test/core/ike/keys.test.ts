@@ -127,13 +127,13 @@ describe('order of the keying material', () => {
 
   test('RFC 7296 §2.17: per direction the cipher, then the integrity key; g^ir first when there is one', () => {
     const suite = { encr: Encr.ENCR_AES_CBC, keyBits: 128, integ, esn: false }
-    const { initiator: i, responder: r } = deriveChildKeys(crypto, prf, hex('dd'), suite, nonces, hex('77'))
+    const { initiator: i, responder: r } = deriveChildKeys(crypto, prf, hex('dd'), suite, nonces, [hex('77')])
     const order = [i.encr, i.integ, r.encr, r.integ].map(text).join('')
     expect(order).toBe(text(prfPlus(crypto, prf, hex('dd'), [hex('77'), nonces.ni, nonces.nr], 96)))
   })
 
   test('RFC 7296 §2.18: a rekeyed SKEYSEED comes of the old SK_d', () => {
-    expect(rekeyedSkeyseed(crypto, prf, hex('dd'), nonces, hex('77'))).toEqual(
+    expect(rekeyedSkeyseed(crypto, prf, hex('dd'), nonces, [hex('77')])).toEqual(
       crypto.prf(prf, hex('dd'), hex('77'), nonces.ni, nonces.nr),
     )
   })

@@ -59,7 +59,7 @@ connections {
     children {
       intranet {
         remote_ts = 10.3.0.0/16, "10.7.0.9[tcp/631]"
-        esp_proposals = aes128gcm16-x25519
+        esp_proposals = aes128gcm16-x25519-ke1_mlkem768, aes128gcm16-x25519
         start_action = start
         dpd_action = restart
         rekey_time = 1h
@@ -102,7 +102,7 @@ secrets {
             intranet: {
               mode: 'tunnel',
               remote: ['10.3.0.0/16', '10.7.0.9[tcp/631]'],
-              proposals: ['aes128gcm16-x25519'],
+              proposals: ['aes128gcm16-x25519-ke1_mlkem768', 'aes128gcm16-x25519'],
               rekey: '1h',
               life: '70m',
               rekeyBytes: 500_000_000,
