@@ -8,6 +8,7 @@ import type { ServiceFactory } from './contracts/service.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
 import { DEFAULT_GUARD } from './contracts/settings.ts'
 import type { LocalEndpoint } from './contracts/transport.ts'
+import { EarlyPackets } from './early-packets.ts'
 import { UsageError, WireError } from './errors.ts'
 import { Host, type HostOptions } from './host.ts'
 import { ChildExchange } from './ike/create-child.ts'
@@ -78,6 +79,7 @@ export class Engine {
   readonly #children: Children
   readonly #planeEvent: (event: PlaneEvent) => void
   readonly #kept = new KeptPackets()
+  readonly #early = new EarlyPackets()
   #now = 0
   #started = false
   /** What the transports have; a relay's addresses come on top. */
@@ -102,6 +104,7 @@ export class Engine {
     this.#host = new Host(options, {
       counters: child => children.counters(child),
       spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
+      expect: spi => this.#early.expect(spi),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
       extension: (sa, { exchange, payloads }, now) => this.services.respond(sa, exchange, payloads, now),
       wake: sa =>
@@ -269,8 +272,8 @@ export class Engine {
   }
 
   #esp(packet: Packet, flow: Flow, now: number): void {
-    if (![this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now)))
-      this.#rim.drop('unknown-spi')
+    if ([this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now))) return
+    if (!this.#early.hold(packet, flow, now)) this.#rim.drop('unknown-spi')
   }
 
   /** Said by a plane with a thread of its own, whenever it likes. */
@@ -292,7 +295,8 @@ export class Engine {
   }
 
   get deadline(): number {
-    let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline, this.#kept.deadline)
+    let due = Math.min(this.portable.deadline, this.#live.table.deadline, this.#children.deadline)
+    due = Math.min(due, this.#kept.deadline, this.#early.deadline)
     for (const { retryAt, review } of this.peersByName.values()) due = Math.min(due, retryAt, review.at)
     return Math.min(due, this.services.deadline)
   }
@@ -308,6 +312,7 @@ export class Engine {
     this.portable.timeout(now)
     this.#live.timeout(now)
     this.#kept.timeout(now)
+    for (let gone = this.#early.timeout(now); gone > 0; gone--) this.#rim.drop('unknown-spi')
     this.services.timeout(now)
     for (const peer of this.peersByName.values()) {
       this.#pursuit.review(peer, now)
@@ -468,9 +473,15 @@ export class Engine {
     this.#rim.event(peer, { type: 'acquire', child }, now)
   }
 
-  #release(peer: string, child: string, now: number): void {
-    const kept = this.#kept.take(peer, child, now)
-    if (kept !== undefined) this.#children.planeFor(peer, child)?.outbound(this.#rim.fill(kept), now)
+  /** A Child SA stands: what has come for it, and what has to go. */
+  #release(peer: string, { settings, inbound }: ChildSa, now: number): void {
+    for (const { octets, tos, flow } of this.#early.take(inbound.spi)) {
+      const packet = this.#rim.fill(octets)
+      packet.tos = tos
+      this.#esp(packet, flow, now)
+    }
+    const kept = this.#kept.take(peer, settings.name, now)
+    if (kept !== undefined) this.#children.planeFor(peer, settings.name)?.outbound(this.#rim.fill(kept), now)
   }
 
   /** Negotiates a Child SA that traffic asked for; the IKE SA must stand. */

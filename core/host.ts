@@ -55,6 +55,7 @@ export interface HostOptions {
 export interface HostLinks {
   counters(child: ChildSa): ChildCounters | undefined
   spiInUse(spi: number): boolean
+  expect: IkeHost['expect']
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
   extension: IkeHost['extension']
@@ -288,6 +289,10 @@ export class Host implements IkeHost {
       const spi = new DataView(octets.buffer, octets.byteOffset).getUint32(0)
       if (spi > RESERVED_SPIS && !looksLikeTurn(octets[0]!) && !this.#links.spiInUse(spi)) return spi
     }
+  }
+
+  expect(spi: number): void {
+    this.#links.expect(spi)
   }
 
   serial(): number {

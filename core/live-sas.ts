@@ -21,8 +21,11 @@ import { standIn, verdicts } from './unique.ts'
 
 /** How long an SA that its peer will delete, if it renews it, stands beside the new one. */
 const LATER_MS = 10_000
-/** How long a Child SA that stands in for another waits for a packet of the peer before it sends. */
-const OVERLAP_MS = 2_000
+/**
+ * How long a Child SA that stands in for another waits for a packet of the peer before it sends: longer than it takes a peer
+ * whose answer was lost to ask again.
+ */
+const OVERLAP_MS = 5_000
 /** Pause before authentication is tried anew again. */
 const REAUTH_AGAIN_MS = 60_000
 
@@ -33,8 +36,8 @@ export interface LiveSasParts {
   readonly watch: IntegrityWatch
   readonly services: Services
   readonly peers: ReadonlyMap<string, Peer>
-  /** A Child SA of this name sends now. */
-  readonly ready: (peer: string, child: string, now: number) => void
+  /** A Child SA stands. */
+  readonly ready: (peer: string, child: ChildSa, now: number) => void
   /** The peer of an SA that stands does not answer. */
   readonly silent: (sa: IkeSa, now: number) => void
   /** An attempt to replace an SA has come to nothing. @returns whether something else is tried */
@@ -203,7 +206,7 @@ export class LiveSas {
     else if (replaces !== 'redundant') rim.event(sa.peer!, { type: 'child-rekeyed', ...up, previous: replaces.id }, now)
     sa.armKeepalive(now)
     rim.deviceChanged()
-    ready(sa.peer!, name, now)
+    ready(sa.peer!, child, now)
   }
 
   /** Removes a Child SA; where another one carries the same traffic, that takes over, and this one receives a little longer. */

@@ -125,7 +125,8 @@ export interface DataPlane {
   /** An inner packet that waited for its SA; it is left as it was. */
   outbound(packet: Packet, now: number): void
   /**
-   * For planes that take datagrams from sockets themselves: one that came to the engine another way, by a relay.
+   * For planes that take datagrams from sockets themselves: one that came to the engine another way, by a relay, or that
+   * came up because its SA was not there yet.
    * @returns false when it is of no SA here
    */
   inbound?(packet: Packet, flow: Flow, now: number): boolean

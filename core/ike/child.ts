@@ -80,6 +80,7 @@ export function intend(sa: IkeSa, settings: ChildSettings, replaces?: ChildSa): 
   if (proposals.length === 0)
     throw new PeerError('PLAN_NONE', `no crypto provider here can do any of the proposals of ${settings.name}`)
   const spi = sa.host.espSpi()
+  sa.host.expect(spi)
   const asking = sa.settings!.requestAddresses
   const dynamic = sa.virtual.length === 0 && asking.length > 0 ? asking.map(everything) : ownDynamic(sa)
   return {

@@ -47,6 +47,8 @@ export interface IkeHost {
   encaps(): readonly EncapStrategy[]
   /** A fresh inbound ESP SPI, unique in the process, above 255. */
   espSpi(): number
+  /** This SPI goes into a proposal: packets may come on it before the peer's answer does. */
+  expect(spi: number): void
   /** A number unique in the process, for Child SA ids. */
   serial(): number
   /** An address of the peer's pool for this identity, `wanted` where it has that already; undefined when there is none left. */

@@ -50,13 +50,6 @@ export class FastIo implements PacketIo {
     this.#outAt = libc.address(this.#out)
   }
 
-  /** Whether a flow begins at a socket here. */
-  has({ protocol, local }: Flow): boolean {
-    for (const { local: own } of this.#sockets.values())
-      if (protocol === 17 && own.port === local.port && own.address === local.address) return true
-    return false
-  }
-
   /** Whether a TUN device is open. */
   get hasDevice(): boolean {
     return this.#tun !== undefined

@@ -12,8 +12,6 @@ import type { Command, RemoteSpec, Report } from './messages.ts'
 export interface Ways {
   /** Whether inner packets come from and go to a device that the thread has. */
   readonly hasDevice: boolean
-  /** Whether a flow begins at a socket that the thread has. */
-  has(flow: Flow): boolean
 }
 
 interface Installed {
@@ -127,8 +125,7 @@ export class FastPlane implements DataPlane {
 
   inbound(packet: Packet, flow: Flow): boolean {
     const { bytes, start, end, tos } = packet
-    // what came by a socket the thread has looked at already
-    if (end - start < Esp.HEADER || this.#ways.has(flow) || !this.#spis.has(espSpi(bytes, start))) return false
+    if (end - start < Esp.HEADER || !this.#spis.has(espSpi(bytes, start))) return false
     this.#post({ type: 'inbound', bytes: bytes.slice(start, end), flow, tos })
     return true
   }

@@ -77,12 +77,6 @@ export class NatweaveProcess implements Party {
     return status.peers[0]?.facts[name]?.value
   }
 
-  /** ESP packets so far that came for no SA. */
-  async strays(): Promise<number> {
-    const status = JSON.parse(await this.#command('status', '--json')) as Status
-    return status.drops['unknown-spi'] ?? 0
-  }
-
   async rekeyIke(): Promise<void> {
     await this.#command('rekey', 'tunnel')
   }

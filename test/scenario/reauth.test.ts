@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { topologies } from '../kit/index.ts'
+import { type Link, topologies } from '../kit/index.ts'
 import { child, clients, drive, lanOfMoon, node, type PeerWish, ping, scenario, toMoon } from './support.ts'
 
 /** Authentication anew, make-before-break: the new IKE SA stands before the old one goes. */
@@ -96,4 +96,35 @@ scenario('an attempt that fails leaves the old SA as it is, and is made again', 
   await net.advance(60_000)
   expect(a.of('reauthenticated').length).toBeGreaterThanOrEqual(1)
   expect(a.of('down')).toEqual([])
+})
+
+/** The first `count` answers of IKE_AUTH do not get through: what the gateway sends on the new SA is there before. */
+function loseAnswers(link: Link, count: number): void {
+  const IKE_AUTH = 35
+  const RESPONSE = 0x20
+  link.dropIf = packet => {
+    const ike = packet[9] === 17 && packet.subarray(28, 32).every(octet => octet === 0)
+    const [exchange, flags] = packet.subarray(28 + 4 + 18, 28 + 4 + 20)
+    return ike && exchange === IKE_AUTH && (flags! & RESPONSE) !== 0 && count-- > 0
+  }
+}
+
+scenario('the new SA is used before the answer that makes it: packets are held until then', async seed => {
+  const world = await up(seed, { reauthMs: 5_000 }, { unique: 'keep' })
+  const { a, moon } = world
+  loseAnswers(moon.interface().link, 2)
+  expect(await stream(world, 15_000, 50)).toEqual([300, 300])
+  expect(a.of('reauthenticated').length).toBeGreaterThanOrEqual(2)
+  expect(a.natweave.status().drops).toEqual({})
+})
+
+scenario('a Child SA whose answer never comes: what was held for it is dropped in time, and counted', async seed => {
+  const world = await up(seed, { reauthMs: 5_000 }, { unique: 'keep' })
+  const { net, a, m, moon } = world
+  loseAnswers(moon.interface().link, Infinity)
+  const [, arrived] = await stream(world, 60_000, 50)
+  expect(a.of('reauth-failed').length).toBeGreaterThanOrEqual(1)
+  expect([...a.of('down'), ...m.of('down')]).toEqual([])
+  await net.advance(5_000)
+  expect(a.natweave.status().drops['unknown-spi']).toBe(1_200 - arrived!)
 })

@@ -230,6 +230,7 @@ export class End implements IkeHost {
   espSpi(): number {
     return (this.rng.u32() | 0x100) >>> 0
   }
+  expect(): void {}
   serial(): number {
     return ++this.#serial
   }

@@ -235,13 +235,25 @@ test('by a relay packets go to the engine, and come from it', async () => {
   ])
   const [one, two] = left.relayed.map(({ bytes }) => packetOf(bytes))
   const there = { protocol: 17 as const, local: { address: '192.0.2.10', port: 1 }, remote: relay.local }
-  expect(right.plane.inbound(one!, right.flow)).toBe(false)
   expect(right.plane.inbound(one!, there)).toBe(true)
   expect(right.plane.inbound(two!, there)).toBe(true)
   expect(single(await right.outer([]))).toEqual([udpPacket('one'), udpPacket('two')])
   left.plane.move(a.id, left.flow)
   await left.inner([udpPacket('three')])
   expect(single(await right.outer(left.sent()))).toEqual([udpPacket('three')])
+})
+
+test('a packet that overtakes its SA comes up, and is taken when it comes down again', async () => {
+  const [a, b] = specPair(1, {}, suiteNamed('aes256gcm16'))
+  const [left, right] = [await rig(), await rig()]
+  left.plane.install(left.placed(a), { outbound: true }, 0)
+  await left.inner([udpPacket('early')])
+  expect(await right.outer(left.sent())).toEqual([])
+  const [early] = right.leftDatagrams
+  expect(right.plane.inbound(packetOf(early!), right.flow)).toBe(false)
+  right.plane.install(right.placed(b), { outbound: true }, 0)
+  expect(right.plane.inbound(packetOf(early!), right.flow)).toBe(true)
+  expect(single(await right.outer([]))).toEqual([udpPacket('early')])
 })
 
 test('a thread that dies takes nothing along but what it held: numbers, windows and counters go on', async () => {
