@@ -17,6 +17,27 @@ export interface Bench<F extends Figure = Figure> {
   run(): Promise<readonly F[]>
   /** Figures as a table of their own; absent: a line for each. */
   show?(figures: readonly F[]): string
+  /** What the figures ought to show. */
+  goals?(figures: readonly F[]): readonly Goal[]
+}
+
+/** What was set out to be reached. */
+export interface Goal {
+  /** In words, with the number. */
+  readonly goal: string
+  /** What was reached, in words. */
+  readonly reached: string
+  readonly met: boolean
+}
+
+/** What came of a bench. */
+export interface Result {
+  readonly bench: string
+  readonly about: string
+  readonly figures: readonly Figure[]
+  readonly goals?: readonly Goal[]
+  /** Why it could not be run. */
+  readonly notRun?: string
 }
 
 /** Real ms, monotonic. */
