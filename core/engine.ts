@@ -33,7 +33,6 @@ import { type EngineOutlet, Rim } from './rim.ts'
 import { type Services, servicesOf } from './services.ts'
 import {
   classifyNatt,
-  ExchangeType,
   Flag,
   IKE_PORT,
   type IkeHeader,
@@ -41,6 +40,7 @@ import {
   IpProtocol,
   NON_ESP_MARKER,
   NotifyType,
+  opensIkeSa,
   parseIke,
   peekIkeHeader,
   serializeIke,
@@ -363,6 +363,8 @@ export class Engine {
     this.#now = now
     const peer = this.#peer(name)
     peer.wanted = false
+    // who takes leave proves anew who it is, RFC 5723 §6.2
+    peer.keepTicket(undefined)
     peer.retryAt = Infinity
     if (peer.path !== undefined) this.services.ask(peer.path, { type: 'forget', peer: name }, now)
     peer.path = undefined
@@ -430,7 +432,7 @@ export class Engine {
       sa.receive(raw, message, flow, now)
       return this.#live.carryOut(sa, now)
     }
-    if (header.exchange !== ExchangeType.IKE_SA_INIT) return this.#rim.drop('ike-unknown-spi')
+    if (!opensIkeSa(header.exchange)) return this.#rim.drop('ike-unknown-spi')
     const answered = this.#responder.receive(raw, message, flow, this.#live.table.halfOpen(flow), now)
     if (answered.drop !== undefined) this.#rim.drop(answered.drop)
     if (answered.why !== undefined)
@@ -497,7 +499,7 @@ export class Engine {
 
 /** Whether it is the first message of an IKE SA. */
 const opens = ({ exchange, flags, initiatorSpi, responderSpi, messageId }: IkeHeader): boolean =>
-  exchange === ExchangeType.IKE_SA_INIT &&
+  opensIkeSa(exchange) &&
   (flags & (Flag.RESPONSE | Flag.INITIATOR)) === Flag.INITIATOR &&
   initiatorSpi !== 0n &&
   responderSpi === 0n &&

@@ -24,6 +24,7 @@ import { showIdentity } from './ike/identity.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import { ReassemblyBudget } from './ike/reassembly.ts'
 import { crossed } from './ike/reauth.ts'
+import { Tickets } from './ike/tickets.ts'
 import { type LeaseLinks, Leases } from './leases.ts'
 import { ahObstacle } from './policy/ah.ts'
 import { checkPolicy, reachOf } from './policy/check.ts'
@@ -89,6 +90,7 @@ export class Host implements IkeHost {
   readonly rng: Rng
   readonly timers: IkeSettings
   readonly reassembly = new ReassemblyBudget()
+  readonly tickets: Tickets
   readonly wall: (now: number) => number
   readonly #settings: Settings
   readonly #strategies: readonly Strategy[]
@@ -113,6 +115,7 @@ export class Host implements IkeHost {
     this.timers = settings.ike
     this.wall = wall
     this.#credentials = credentials
+    this.tickets = new Tickets(this)
     this.leases = new Leases({ ask: links.lease, wake: links.wake })
     this.#seenAs = new SeenAs(settings, links.sasOf)
     for (const pool of Object.values(settings.pools)) this.#pools.set(pool.name, new Pool(pool))

@@ -11,6 +11,8 @@ import { Init } from './ike/init.ts'
 import { showProposal } from './ike/proposal.ts'
 import { freshSpi } from './ike/rekey-ike.ts'
 import { ikev2 } from './ike/respond.ts'
+import { Resume } from './ike/resume.ts'
+import { TicketExchange } from './ike/resumption.ts'
 import { espProposal, suiteProposal } from './ike/selection.ts'
 import type { IntegrityWatch } from './integrity-watch.ts'
 import type { Peer } from './peer.ts'
@@ -56,12 +58,16 @@ interface Beginning {
   readonly path?: string | undefined
   /** How often IKE_SA_INIT is sent again. */
   readonly tries?: number
+  /** By a ticket, where there is one. */
+  readonly resume?: boolean
 }
 
 /** All IKE SAs of one build, and what becomes of their effects: datagrams, Child SAs in data planes, events. */
 export class LiveSas {
   readonly table = new SaTable()
   readonly #parts: LiveSasParts
+  /** What is done in place of resuming a session that could not be resumed. */
+  readonly #otherwise = new WeakMap<IkeSa, (now: number) => void>()
 
   constructor(parts: LiveSasParts) {
     this.#parts = parts
@@ -138,6 +144,8 @@ export class LiveSas {
         return this.moved(sa, effect.flow, now)
       case 'addresses':
         return rim.deviceChanged()
+      case 'ticket':
+        return this.#parts.peers.get(name)!.keepTicket(effect.ticket)
       case 'child-rekeyed': {
         const { id, settings } = effect.child
         return rim.event(name, { type: 'child-rekeyed', child: settings.name, id, previous: effect.replaces.id }, now)
@@ -173,7 +181,8 @@ export class LiveSas {
     if (!peer.sas.includes(sa)) peer.sas.push(sa)
     peer.succeeded()
     const suite = showProposal(suiteProposal(sa.channel!.suite))
-    this.#parts.rim.event(sa.peer!, { type: 'established', suite, remoteId: showIdentity(sa.remoteId) }, now)
+    const how = { suite, remoteId: showIdentity(sa.remoteId), ...(sa.resumption && { resumed: true as const }) }
+    this.#parts.rim.event(sa.peer!, { type: 'established', ...how }, now)
     for (const { sa: other, fate, why } of verdicts(peer, sa, contact)) {
       if (fate === 'end') this.end(other, why, now)
       else if (fate === 'forget') other.close('OK', why, now)
@@ -231,7 +240,7 @@ export class LiveSas {
     peer: Peer,
     flow: Flow,
     now: number,
-    { wanted, renews, path = renews?.plan?.path, tries }: Beginning = {},
+    { wanted, renews, path = renews?.plan?.path, tries, resume = false }: Beginning = {},
   ): void {
     const { host } = this.#parts
     const initiatorSpi = freshSpi(host)
@@ -247,8 +256,26 @@ export class LiveSas {
     host.observe(sa)
     peer.sas.push(sa)
     this.table.add(sa)
-    new Init(sa, now)
+    const ticket = resume ? peer.ticket(now) : undefined
+    if (ticket === undefined) new Init(sa, now)
+    else {
+      const rest = { ...(sa.wanted && { wanted: sa.wanted }), ...(renews && { renews }), ...(tries && { tries }), path }
+      this.#otherwise.set(sa, at => this.initiate(peer, flow, at, rest))
+      new Resume(sa, ticket, now)
+    }
     this.carryOut(sa, now)
+  }
+
+  /** The SA that a ticket was to bring back has ended before it stood: it is negotiated in full, and the ticket goes. */
+  #notResumed(peer: Peer, sa: IkeSa, code: string, why: string, now: number): boolean {
+    const otherwise = this.#otherwise.get(sa)
+    if (otherwise === undefined || sa.establishedAt !== Infinity || code === 'OK') return false
+    // one that got no answer is good as before: perhaps the peer is away, and comes back
+    if (code !== 'PEER_UNREACHABLE') peer.keepTicket(undefined)
+    const text = `the session could not be resumed: ${why}; negotiating in full`
+    this.#parts.rim.event(peer.settings.name, { type: 'progress', step: 'not-resumed', text }, now)
+    otherwise(now)
+    return true
   }
 
   #rekeyed(sa: IkeSa, successor: IkeSa, now: number): void {
@@ -257,8 +284,14 @@ export class LiveSas {
     services.rekeyed(successor)
     // the request that rekeyed may have come from a new place, when the children were already on their way here
     children.follow(successor, host)
-    peers.get(sa.peer!)!.sas.push(successor)
+    const peer = peers.get(sa.peer!)!
+    peer.sas.push(successor)
     rim.event(sa.peer!, { type: 'rekeyed' }, now)
+    if (peer.ticket(now)?.line === sa.line) {
+      // it is one for the keys of before, RFC 5723 §6.2
+      peer.keepTicket(undefined)
+      successor.later(new TicketExchange(), now)
+    }
     this.carryOut(successor, now)
   }
 
@@ -270,7 +303,9 @@ export class LiveSas {
     peer.remove(sa)
     services.down(sa, why, now)
     if (sa.successor !== undefined || sa.provisional) return
+    if (peer.ticket(now)?.line === sa.line && (code === 'OK' || code === 'PEER_AUTH_FAILED')) peer.keepTicket(undefined)
     if (sa.redirect !== undefined && peer.wanted) return this.#redirected(peer, sa.redirect, now)
+    if (this.#notResumed(peer, sa, code, why, now)) return
     if (sa.renews !== undefined && sa.renews === peer.round?.renews) {
       if (this.#parts.retried(peer, code, why, now) || sa.renews.state === 'established') return
     } else if (sa.renews?.state === 'established') return this.#notRenewed(sa.renews, code, why, now)

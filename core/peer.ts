@@ -1,7 +1,9 @@
 import type { Facts } from './contracts/facts.ts'
 import type { Address } from './contracts/net.ts'
 import type { PeerSettings } from './contracts/settings.ts'
+import { wipe } from './ike/equal.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
+import type { Ticket } from './ike/resumption.ts'
 import type { Round } from './pursuit.ts'
 import { Review } from './review.ts'
 
@@ -33,6 +35,7 @@ export class Peer {
   /** When it was redirected lately, monotonic ms. */
   #redirects: number[] = []
   #failures = 0
+  #ticket: Ticket | undefined
 
   constructor(settings: PeerSettings) {
     this.settings = settings
@@ -86,6 +89,18 @@ export class Peer {
     this.path = undefined
     if (!this.wanted || !this.settings.reconnect) return
     this.retryAt = now + Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.#failures++)
+  }
+
+  /** By what a session with it is resumed, RFC 5723; undefined: by nothing. */
+  ticket(now: number): Ticket | undefined {
+    if (this.#ticket !== undefined && now >= this.#ticket.until) this.keepTicket(undefined)
+    return this.#ticket
+  }
+
+  /** Takes the place of the one before, whose secret is wiped. */
+  keepTicket(ticket: Ticket | undefined): void {
+    if (this.#ticket !== undefined) wipe(this.#ticket.d)
+    this.#ticket = ticket
   }
 
   remove(sa: IkeSa): void {

@@ -51,6 +51,7 @@ function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {
     spiResponder: sa?.responderSpi.toString(16).padStart(16, '0'),
     plan: sa?.plan,
     facts: sa?.facts ?? peer.facts,
+    ...(sa?.resumption !== undefined && sa.state === 'established' && { resumed: true as const }),
     virtualAddresses: [...(sa?.virtual ?? []), ...(sa?.assigned ?? [])],
     ...(sa?.mobility.enabled && {
       additionalAddresses: sa.mobility.peerAddresses.filter(address => address !== sa.flow.remote.address),

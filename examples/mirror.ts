@@ -1,5 +1,5 @@
 import { type IkeTask, NAT_DETECTOR, type NatDetector, type Plugin, showEndpoint } from '../core/index.ts'
-import { ExchangeType, notifyOf, type Payload } from '../core/wire/index.ts'
+import { notifyOf, opensIkeSa, type Payload } from '../core/wire/index.ts'
 
 /**
  * A NAT detector that natweave does not have: each end shows the other the address and port it sees, as STUN servers do,
@@ -27,14 +27,14 @@ const mirrorTask = (): IkeTask => ({
   name: 'mirror',
 
   build: ({ exchange, response, request, payloads }) => {
-    if (exchange !== ExchangeType.IKE_SA_INIT) return
+    if (!opensIkeSa(exchange)) return
     if (!response) payloads.push(notify(new Uint8Array(0)))
     else if (request !== undefined && notifyOf(request.payloads, MIRROR) !== undefined)
       payloads.push(notify(new TextEncoder().encode(showEndpoint(request.flow.remote))))
   },
 
   process: ({ exchange, response, payloads, flow }, sa) => {
-    if (exchange !== ExchangeType.IKE_SA_INIT || !response) return
+    if (!opensIkeSa(exchange) || !response) return
     const seen = notifyOf(payloads, MIRROR)
     // whatever it says came unprotected: a hint to plan with, never a reason to trust
     const text = seen === undefined ? '' : new TextDecoder().decode(seen.data.subarray(0, 64))

@@ -44,7 +44,11 @@ function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
   if (peer.additionalAddresses !== undefined && peer.additionalAddresses.length > 0)
     rows.push(['  ', 'also at', peer.additionalAddresses.join(', ')])
   if (peer.suite !== undefined)
-    rows.push(['  ', 'IKE', `${peer.suite}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`])
+    rows.push([
+      '  ',
+      'IKE',
+      `${peer.suite}${peer.resumed ? ', resumed' : ''}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`,
+    ])
   if (peer.plan !== undefined) rows.push(['  ', 'plan', `${peer.plan.path} + ${peer.plan.encap} + ${peer.plan.mode}`])
   if (peer.virtualAddresses.length > 0) rows.push(['  ', 'virtual', peer.virtualAddresses.join(', ')])
   if (peer.lastError !== undefined) rows.push(['  ', 'last error', c.red(peer.lastError)])
@@ -158,7 +162,7 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
     case 'plan':
       return `plan: ${event.plan.path} + ${event.plan.encap} + ${event.plan.mode} ${c.dim(`(${event.why})`)}`
     case 'established':
-      return c.green(`established with ${event.remoteId}, ${event.suite}`)
+      return c.green(`${event.resumed ? 'resumed' : 'established'} with ${event.remoteId}, ${event.suite}`)
     case 'child-up':
       return c.green(`${event.child} is up: ${event.plan.mode} in ${event.plan.encap}, ${event.suite}`)
     case 'child-rekeyed':

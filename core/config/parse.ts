@@ -5,7 +5,6 @@ import { matchesWildcard } from '../wildcard.ts'
 import { resolveAuth } from './auth.ts'
 import { explain, unknownName } from './explain.ts'
 import { resolveManual } from './manual.ts'
-import { resolvePpks } from './ppk.ts'
 import {
   type ConfigInput,
   defaultIdentity,
@@ -17,6 +16,7 @@ import {
   soundParts,
   soundSecrets,
 } from './schema.ts'
+import { resolvePpks, resolveTicketKey } from './session-keys.ts'
 
 /** Where secrets come from; injected, so that parsing itself touches nothing. */
 export interface SecretSources {
@@ -83,7 +83,9 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
   const secrets = new Map<string, Proofs>()
   const octets = (secret: SecretInput, fail: (problem: string) => void) => resolveSecret(secret, sources, fail)
   const ppks = resolvePpks(sound.peers, octets, problems)
-  for (const [name, { psk } = { psk: undefined }] of Object.entries(soundSecrets.parse(given).peers)) {
+  const found = soundSecrets.parse(given)
+  const ticketKey = resolveTicketKey(found.ike.tickets.key, octets, problems)
+  for (const [name, { psk } = { psk: undefined }] of Object.entries(found.peers)) {
     const fail = (key: string, problem: string) => problems.push(new ConfigError(`peers.${name}.${key}`, problem))
     const shared = psk === undefined ? undefined : octets(psk, problem => fail('psk', problem))
     const peer = sound.peers[name]
@@ -98,7 +100,7 @@ export function parseConfig(value: unknown, sources: SecretSources): Config {
     secrets.set(name, { ...(shared !== undefined && { psk: shared }), ...(auth !== undefined && { auth }) })
   }
   if (!result.success || problems.length > 0) throw new ConfigErrors(problems)
-  return resolve(result.data, { secrets, ppks, manual })
+  return resolve(result.data, { secrets, ppks, manual, ticketKey })
 }
 
 /** By what a peer and this host prove to be themselves. */
@@ -180,6 +182,7 @@ interface Resolved {
   readonly secrets: ReadonlyMap<string, Proofs>
   readonly ppks: ReadonlyMap<string, PpkSettings>
   readonly manual: Readonly<Record<string, ManualSettings>>
+  readonly ticketKey: Uint8Array | undefined
 }
 
 function resolvePools(pools: ParsedConfig['pools']): Pick<Settings, 'pools' | 'leased'> {
@@ -197,7 +200,7 @@ function resolvePools(pools: ParsedConfig['pools']): Pick<Settings, 'pools' | 'l
   }
 }
 
-function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Config {
+function resolve(config: ParsedConfig, { secrets, ppks, manual, ticketKey }: Resolved): Config {
   const { peers, pools, policy, ike, guard } = config
   const settings: Settings = {
     peers: Object.fromEntries(
@@ -223,6 +226,7 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
       halfOpenPerSource: ike.halfOpenPerSource,
       halfOpenTimeoutMs: ike.halfOpenTimeout,
       fragmentSize: ike.fragmentSize,
+      resumption: { lifetimeMs: ike.tickets.lifetime, ...(ticketKey !== undefined && { key: ticketKey }) },
     },
     guard: { failures: guard.failures, windowMs: guard.window, pauseMs: guard.pause },
   }
@@ -239,6 +243,7 @@ function resolve(config: ParsedConfig, { secrets, ppks, manual }: Resolved): Con
     log: config.log,
     inlineSecrets: [
       config.local.key,
+      config.ike.tickets.key,
       ...Object.values(peers).flatMap(({ psk, key, ppk, eap }) => [
         psk,
         key,
@@ -280,6 +285,7 @@ function resolvePeer(
     dpdMs: peer.dpd,
     rekeyMs: peer.rekey,
     redirect: peer.redirect,
+    resumption: peer.resumption,
     childless: peer.childless,
     reauthMs: peer.reauth,
     keepaliveMs: peer.keepalive,

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { SIGNATURE_SCHEMES } from '../contracts/credentials.ts'
-import { DEFAULT_FRAGMENT_SIZE, DEFAULT_GUARD } from '../contracts/settings.ts'
+import { DEFAULT_FRAGMENT_SIZE, DEFAULT_GUARD, DEFAULT_RESUMPTION } from '../contracts/settings.ts'
 import { parseProposal } from '../ike/proposal.ts'
 import { facts, policy, rule } from './policy-schema.ts'
 import {
@@ -163,6 +163,10 @@ const peer = z.strictObject({
     .describe('Ask whether the peer is there after this long without a packet from it; 0 for never'),
   rekey: time.default(4 * 3_600_000),
   redirect: z.boolean().default(true).describe('Follow the peer where it redirects to, RFC 5685'),
+  resumption: z
+    .boolean()
+    .default(true)
+    .describe('Resume a session that was lost by a ticket of the responder, RFC 5723; ask for tickets, and give them'),
   childless: z
     .enum(['never', 'allow', 'prefer', 'force'])
     .default('allow')
@@ -301,6 +305,17 @@ export const schema = z.strictObject({
         })
         .default(DEFAULT_FRAGMENT_SIZE)
         .describe('Largest IP datagram with an IKE message in it; larger ones go in fragments (RFC 7383); 0: never'),
+      tickets: z
+        .strictObject({
+          lifetime: time
+            .default(DEFAULT_RESUMPTION.lifetimeMs)
+            .describe('How long a ticket that this host gives is good, and its key used; 0: none are given'),
+          key: secret
+            .optional()
+            .describe('Shared by hosts that take the tickets of each other, and kept when they restart'),
+        })
+        .prefault({})
+        .describe('By which initiators resume sessions, RFC 5723'),
     })
     .prefault({}),
   guard: z
@@ -341,8 +356,11 @@ export const soundParts = z
   .catch({ local: {}, trust: {}, pools: {}, peers: {}, manual: {}, policy: { groups: {}, rules: [] } })
 /** The same of the secrets alone: a peer's may be right where the peer is not. */
 export const soundSecrets = z
-  .object({ peers: z.record(text, z.object({ psk: secret.optional() }).optional().catch(undefined)).catch({}) })
-  .catch({ peers: {} })
+  .object({
+    peers: z.record(text, z.object({ psk: secret.optional() }).optional().catch(undefined)).catch({}),
+    ike: z.object({ tickets: z.object({ key: secret.optional() }) }).catch({ tickets: {} }),
+  })
+  .catch({ peers: {}, ike: { tickets: {} } })
 export type SoundParts = z.output<typeof soundParts>
 
 /** What a user writes. */

@@ -6,7 +6,7 @@ import type { Flow } from './net.ts'
 
 /** What a task may know of the IKE SA whose messages it reads and writes. */
 export interface IkeSaView {
-  /** True when this host sent the first IKE_SA_INIT request. */
+  /** True when this host sent the first request. */
   readonly initiator: boolean
   readonly initiatorSpi: bigint
   /** 0 until the responder chose it. */
@@ -46,8 +46,10 @@ export interface IncomingMessage {
 /**
  * One concern that adds payloads to IKE messages and reads them from the peer's (a NAT detection, a vendor ID, an
  * extension's notify). It knows no timers, message ids or retransmission: the session owns those. One object per IKE SA;
- * messages reach it only after they authenticated (IKE_SA_INIT excepted). In an INFORMATIONAL request that updates
- * addresses (RFC 4555), `payloads` has UPDATE_SA_ADDRESSES already when `build` is called, and `flow` is the new one.
+ * messages reach it only after they authenticated, but for the exchange that opens the SA: IKE_SA_INIT, or
+ * IKE_SESSION_RESUME (RFC 5723) where a session is resumed, which no facts of the SA before come over to (`opensIkeSa` of
+ * natweave/wire tells either). In an INFORMATIONAL request that updates addresses (RFC 4555), `payloads` has
+ * UPDATE_SA_ADDRESSES already when `build` is called, and `flow` is the new one.
  */
 export interface IkeTask {
   readonly name: string

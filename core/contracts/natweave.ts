@@ -100,6 +100,8 @@ export interface PeerStatus {
   readonly suite: string | undefined
   readonly spiInitiator: string | undefined
   readonly spiResponder: string | undefined
+  /** The IKE SA goes on from one that was lost, by a ticket (RFC 5723); absent: it was negotiated in full. */
+  readonly resumed?: true
   readonly plan: Plan | undefined
   readonly facts: Facts
   readonly virtualAddresses: readonly string[]
@@ -145,7 +147,7 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
     }
   | { readonly type: 'fact'; readonly name: string; readonly value: string | number | boolean; readonly source: string }
   | { readonly type: 'plan'; readonly plan: Plan; readonly why: string }
-  | { readonly type: 'established'; readonly suite: string; readonly remoteId: string }
+  | { readonly type: 'established'; readonly suite: string; readonly remoteId: string; readonly resumed?: true }
   | {
       readonly type: 'child-up'
       readonly child: string

@@ -47,10 +47,21 @@ export interface IkeSettings {
    * that too (RFC 7383). 0: no fragments, in either direction. Absent: `DEFAULT_FRAGMENT_SIZE`.
    */
   readonly fragmentSize?: number
+  /** Tickets that this host gives to initiators, RFC 5723; absent: `DEFAULT_RESUMPTION`. */
+  readonly resumption?: ResumptionSettings
 }
 
 /** What every IPv6 path carries. */
 export const DEFAULT_FRAGMENT_SIZE = 1_280
+
+export interface ResumptionSettings {
+  /** How long a ticket is good, unless authentication has to be done anew before that. 0: none are given. */
+  readonly lifetimeMs: number
+  /** From which the key of tickets is made, for hosts that share it and for the time after a restart; absent: a random one. */
+  readonly key?: Uint8Array
+}
+
+export const DEFAULT_RESUMPTION: ResumptionSettings = { lifetimeMs: 8 * 3_600_000 }
 
 /**
  * Post-quantum preshared keys, RFC 8784. The first is used when this host initiates; a responder takes whichever of them
@@ -109,6 +120,8 @@ export interface PeerSettings {
   readonly keepaliveMs: number | 'auto'
   /** Follow a gateway that redirects, RFC 5685; absent: yes. */
   readonly redirect?: boolean
+  /** Ask for a ticket, give one, and resume sessions by them, RFC 5723; absent: yes. */
+  readonly resumption?: boolean
   /**
    * IKE_AUTH without a Child SA, RFC 6023. `prefer`, `force`: what this host does where the peer can, or must be able to;
    * `allow`: only the peer may; `never`: nobody. Absent: `allow`.

@@ -11,6 +11,8 @@ import { localAuth } from './proof.ts'
  */
 export function authRefusal(sa: IkeSa, type: number | undefined, now: number): PeerError {
   const { name } = sa.settings!
+  if (sa.resumption !== undefined && type === NotifyType.AUTHENTICATION_FAILED)
+    return new PeerError('PEER_AUTH_FAILED', 'the peer does not take up the session', type)
   switch (type) {
     case NotifyType.AUTHENTICATION_FAILED:
       return new PeerError('PEER_AUTH_FAILED', rejection(sa, now), type)

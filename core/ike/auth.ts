@@ -19,17 +19,18 @@ import { ChildExchange } from './create-child.ts'
 import { readWishes, requestCertificates } from './credentials.ts'
 import { EapInitiator, EapResponder } from './eap-auth.ts'
 import type { Exchange } from './exchange.ts'
-import { fit, fromIdentification, isExact, showIdentity, toIdentification } from './identity.ts'
+import { fit, fromIdentification, isExact, sameIdentity, showIdentity, toIdentification } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { Inform } from './informational.ts'
 import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { acceptPpk, choosePpk, confirmPpk, offerPpk, settlePpk } from './ppk.ts'
-import { disproof, localAuth, prove, remoteAuth } from './proof.ts'
+import { disproof, localAuth, ownProof, peerProof, prove, remoteAuth } from './proof.ts'
 import { parseProposals } from './proposal.ts'
 import { announceLifetime, Renewed, readLifetime } from './reauth.ts'
 import { followRedirect } from './redirect.ts'
+import { authenticateResumed, grantTicket, receiveTicket, requestTicket } from './resumption.ts'
 import { suiteFits } from './selection.ts'
 import { goesChildless, wantedChildren } from './wanted.ts'
 
@@ -51,20 +52,21 @@ export class AuthExchange implements Exchange {
     this.#intent = child === undefined ? undefined : intend(sa, child)
     const { remoteId } = settings
     // who proves itself by EAP says so by leaving AUTH out
-    const byEap = localAuth(settings).type === 'eap'
+    const byEap = ownProof(sa, settings) === 'eap'
     const ppk = byEap ? [] : offerPpk(sa, () => prove(sa, settings, this.#octets, id).auth.data)
     const proof = byEap ? undefined : prove(sa, settings, this.#octets, id)
     return [
       { type: 'IDi', ...id },
       ...(proof?.certificates ?? []),
       ...(sa.host.first(sa) ? [notify(NotifyType.INITIAL_CONTACT)] : []),
-      ...requestCertificates([sa.host.credentials(settings)]),
+      ...(sa.resumption === undefined ? requestCertificates([sa.host.credentials(settings)]) : []),
       ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
       ...(proof === undefined ? [] : [proof.auth]),
-      ...(remoteAuth(settings).type === 'eap' ? [notify(NotifyType.EAP_ONLY_AUTHENTICATION)] : []),
+      ...(peerProof(sa, settings) === 'eap' ? [notify(NotifyType.EAP_ONLY_AUTHENTICATION)] : []),
       ...requestConfiguration(settings, sa.renews?.virtual),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
+      ...requestTicket(sa),
       ...ppk,
     ]
   }
@@ -73,8 +75,8 @@ export class AuthExchange implements Exchange {
     const settings = sa.settings!
     const { payloads } = message
     const id = payloadOf(payloads, 'IDr')
-    const byEap = localAuth(settings).type === 'eap'
-    const proves = remoteAuth(settings).type !== 'eap'
+    const byEap = ownProof(sa, settings) === 'eap'
+    const proves = peerProof(sa, settings) !== 'eap'
     if (id === undefined || (proves && payloadOf(payloads, 'AUTH') === undefined))
       throw authRefusal(sa, findError(payloads)?.notify, now)
     const failed = (why: string): never => this.#reject(sa, why, now)
@@ -83,6 +85,9 @@ export class AuthExchange implements Exchange {
       return failed(
         `the peer says it is ${showIdentity(identity)}, expected ${showIdentity(settings.remoteId)} (peers.${settings.name}.remoteId)`,
       )
+    const { resumption } = sa
+    if (resumption !== undefined && !sameIdentity(identity, resumption.identity))
+      return failed(`the session was with ${showIdentity(resumption.identity)}, this is ${showIdentity(identity)}`)
     const withoutPpk = acceptPpk(sa, payloads)
     if (withoutPpk !== undefined) return failed(withoutPpk)
     const disproved = proves ? disproof(sa, settings, [this.#octets], id, payloads, now) : undefined
@@ -105,6 +110,7 @@ export class AuthExchange implements Exchange {
     acceptMobike(sa, message)
     sa.establish(false, now)
     readLifetime(sa, payloads, now)
+    receiveTicket(sa, payloads, now)
     if (addresses.length > 0) sa.effect({ type: 'addresses' })
     this.#child(sa, message, now)
     // what the NAT does now is what later answers are compared with
@@ -148,6 +154,14 @@ export function respondAuth(sa: IkeSa, request: IncomingMessage, now: number): P
     throw new PeerError('PEER_SYNTAX', 'an IKE_AUTH request without IDi', NotifyType.INVALID_SYNTAX)
   const identity = fromIdentification(idi)
   sa.wishes = readWishes(payloads, sa.wishes)
+  sa.peerId = { idType: idi.idType, data: idi.data.slice() }
+  const { resumption } = sa
+  if (resumption !== undefined) {
+    const settings = authenticateResumed(sa, resumption, idi, signedBy(octets), payloads, now)
+    sa.settings = settings
+    const id = toIdentification(settings.localId)
+    return accept(sa, [{ type: 'IDr', ...id }, prove(sa, settings, octets, id).auth], resumption.identity, request, now)
+  }
   const byEap = payloadOf(payloads, 'AUTH') === undefined
   const settings = byEap
     ? askByEap(sa, identity, idr, payloads)
@@ -195,7 +209,13 @@ function accept(
   refuseSecond(sa, contact)
   const admit = (at: number): Payload[] => {
     sa.establish(contact, at)
-    return [...proof, ...firstChild(sa, identity, payloads, at), ...mobike, ...announceLifetime(sa)]
+    return [
+      ...proof,
+      ...firstChild(sa, identity, payloads, at),
+      ...mobike,
+      ...announceLifetime(sa, at),
+      ...grantTicket(sa, payloads, at),
+    ]
   }
   if (!prepareAddresses(sa, identity, payloadOf(payloads, 'CP'), now)) return admit(now)
   sa.admit = at => {
@@ -269,17 +289,20 @@ function authenticate(
     throw new PeerError('PEER_AUTH_FAILED', why, NotifyType.AUTHENTICATION_FAILED)
   }
   if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
-  const signed = [octets.peer, ...(octets.variants ?? [])].map(peer => ({ ...octets, peer }))
   const reasons: string[] = []
   const settings = candidates.find(candidate => {
     const chosen = choosePpk(sa, candidate, payloads)
-    const why = typeof chosen === 'string' ? chosen : disproof(sa, candidate, signed, id, chosen, now)
+    const why = typeof chosen === 'string' ? chosen : disproof(sa, candidate, signedBy(octets), id, chosen, now)
     if (why !== undefined) reasons.push(why)
     return why === undefined
   })
   if (settings === undefined) return failed(`${showIdentity(identity)}: ${reasons.join('; ')}`)
   return suited(sa, settings)
 }
+
+/** What the peer may have signed: whichever of its requests came first. */
+const signedBy = (octets: InitOctets): readonly InitOctets[] =>
+  [octets.peer, ...(octets.variants ?? [])].map(peer => ({ ...octets, peer }))
 
 /** @throws PeerError when the suite of IKE_SA_INIT was for other peers */
 function suited(sa: IkeSa, settings: PeerSettings): PeerSettings {

@@ -1,7 +1,7 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Flow } from '../contracts/net.ts'
-import { ExchangeType, Flag, NotifyType, parseAddress } from '../wire/index.ts'
+import { Flag, NotifyType, parseAddress } from '../wire/index.ts'
 import { equalBytes } from './equal.ts'
 
 /**
@@ -23,7 +23,7 @@ export interface InitGlance {
   readonly cookie: Uint8Array | undefined
 }
 
-/** What a cookie depends on, and the cookie. @returns undefined for what is no IKE_SA_INIT request */
+/** What a cookie depends on, and the cookie. @returns undefined for what is no request that opens an IKE SA */
 export function glance(raw: Uint8Array): InitGlance | undefined {
   let type = raw[16]!
   let nonce: Uint8Array | undefined
@@ -72,7 +72,7 @@ export class Cookies {
     reply.set(raw.subarray(0, 8))
     reply[16] = NOTIFY_PAYLOAD
     reply[17] = 0x20
-    reply[18] = ExchangeType.IKE_SA_INIT
+    reply[18] = raw[18]!
     reply[19] = Flag.RESPONSE
     reply[27] = length
     reply[HEADER + 3] = NOTIFY_HEADER + COOKIE

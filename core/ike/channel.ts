@@ -1,7 +1,7 @@
 import { wipe } from './equal.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { reportIkeKeys } from './keylog.ts'
-import { deriveIkeKeys, type IkeKeys, rekeyedSkeyseed, skeyseed, wipeIkeKeys } from './keys.ts'
+import { deriveIkeKeys, type IkeKeys, rekeyedSkeyseed, resumedSkeyseed, skeyseed, wipeIkeKeys } from './keys.ts'
 import { Protector } from './protect.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -33,6 +33,15 @@ export function openChannel(sa: IkeSa, suite: IkeSuite, shared: Uint8Array, ni: 
   const { initiatorSpi, responderSpi } = sa
   const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
   wipe(seed, shared)
+  setChannel(sa, suite, keys, ni, nr)
+}
+
+/** The channel of an IKE SA that resumes another one, RFC 5723 §5.1. @param d - SK_d of that one; stays the caller's */
+export function resumeChannel(sa: IkeSa, suite: IkeSuite, d: Uint8Array, ni: Uint8Array, nr: Uint8Array): void {
+  const seed = resumedSkeyseed(sa.crypto, suite.prf, d, { ni, nr })
+  const { initiatorSpi, responderSpi } = sa
+  const keys = deriveIkeKeys(sa.crypto, suite, seed, { ni, nr, initiatorSpi, responderSpi })
+  wipe(seed)
   setChannel(sa, suite, keys, ni, nr)
 }
 

@@ -11,6 +11,8 @@ import type { Payload } from '../wire/index.ts'
 import type { PeerCredentials } from './credentials.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { ReassemblyBudget } from './reassembly.ts'
+import type { Ticket } from './resumption.ts'
+import type { Tickets } from './tickets.ts'
 
 /** What IKE asks of the engine around it; every call is synchronous and without I/O. */
 export interface IkeHost {
@@ -19,6 +21,7 @@ export interface IkeHost {
   readonly timers: IkeSettings
   /** Shared by all IKE SAs. */
   readonly reassembly: ReassemblyBudget
+  readonly tickets: Tickets
   /** Fresh tasks of all loaded strategies and detectors. */
   tasks(): readonly IkeTask[]
   locals(): readonly LocalEndpoint[]
@@ -140,6 +143,8 @@ export type IkeEffect =
   /** The peer's outer endpoint changed, or IKE floated. */
   | { readonly type: 'moved'; readonly flow: Flow }
   | { readonly type: 'addresses' }
+  /** The peer has given a ticket: it replaces those before. */
+  | { readonly type: 'ticket'; readonly ticket: Ticket }
   /** Its authentication is old: an initiator makes another SA, a responder has waited for one long enough. */
   | { readonly type: 'reauth' }
   /** It stands with all its children: `old` is to go. */

@@ -9,9 +9,11 @@ import { PeerError, WireError } from '../errors.ts'
 import {
   ExchangeType,
   Flag,
+  type Identification,
   type IkeHead,
   type IkeMessage,
   NotifyType,
+  opensIkeSa,
   type Payload,
   parsePayloads,
   payloadOf,
@@ -36,6 +38,7 @@ import type { Chain } from './protect.ts'
 import { ProtectedMessage } from './protected-message.ts'
 import { Reassembly } from './reassembly.ts'
 import { startReauth } from './reauth.ts'
+import type { Resumption } from './resumption.ts'
 import { Session } from './session.ts'
 import { silence } from './silence.ts'
 import type { AdditionalKe } from './suite.ts'
@@ -77,6 +80,10 @@ export class IkeSa implements IkeSaView {
   plan: Plan | undefined
   settings: PeerSettings | undefined
   remoteId: Identity | undefined
+  /** Responder: IDi as the peer sent it. */
+  peerId: Identification | undefined
+  /** What it goes on from, where it was made by a ticket (RFC 5723). */
+  resumption: Resumption | undefined
   /** What the peer accepts of us, and what it has proved itself by, in words. */
   wishes: PeerWishes = NO_WISHES
   provedBy: string | undefined
@@ -122,6 +129,8 @@ export class IkeSa implements IkeSaView {
   /** When an initiator authenticates anew, and when a responder waits no longer for that. */
   reauthAt = Infinity
   establishedAt = Infinity
+  /** When both ends have proved who they are; of a resumed SA that was in another one. */
+  authenticatedAt = Infinity
   /** Child SAs to negotiate as soon as it stands; undefined: those of the settings. */
   wanted: readonly ChildSettings[] | undefined
   /** The gateway that this one redirects to, and the one that redirected here. */
@@ -141,7 +150,7 @@ export class IkeSa implements IkeSaView {
   provisional = false
   /** The SA this one's children moved to. */
   successor: IkeSa | undefined
-  /** Called with a message that is not protected by this SA: IKE_SA_INIT responses, while connecting. */
+  /** Called with a message that is not protected by this SA: of the exchange that opens it. */
   unprotected: ((raw: Uint8Array, message: IkeMessage, flow: Flow, now: number) => void) | undefined
   /** When `unprotected`'s exchange wants to be called back for good or ill. */
   giveUpAt = Infinity
@@ -314,7 +323,7 @@ export class IkeSa implements IkeSaView {
     const { header } = message
     const response = (header.flags & Flag.RESPONSE) !== 0
     if (((header.flags & Flag.INITIATOR) !== 0) === this.initiator) return this.drop('wrong-role')
-    if (header.exchange === ExchangeType.IKE_SA_INIT) {
+    if (opensIkeSa(header.exchange)) {
       if (this.unprotected === undefined) return this.drop('late-init')
       return this.unprotected(raw, message, flow, now)
     }
@@ -381,7 +390,7 @@ export class IkeSa implements IkeSaView {
     if (payloads === undefined) return this.close('PEER_SYNTAX', 'the peer sent a malformed response', now)
     this.#follow(flow)
     const message: IncomingMessage = { exchange, response: true, messageId, flow, payloads }
-    this.#trace('in', message)
+    this.effect(traced('in', message))
     try {
       for (const task of this.tasks) task.process?.(message, this, now)
       current.response(this, message, now)
@@ -399,7 +408,7 @@ export class IkeSa implements IkeSaView {
     this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
-    this.#trace('in', request)
+    this.effect(traced('in', request))
     this.#follow(flow, this.state === 'connecting')
     this.#answer(request, now, () => {
       if (payloads === undefined)
@@ -467,7 +476,7 @@ export class IkeSa implements IkeSaView {
 
   #seal(message: OutgoingMessage, now: number): ProtectedMessage {
     for (const task of this.tasks) task.build?.(message, this, now)
-    this.#trace('out', message)
+    this.effect(traced('out', message))
     const flags = (this.initiator ? Flag.INITIATOR : 0) | (message.response ? Flag.RESPONSE : 0)
     const { initiatorSpi, responderSpi } = this
     const head = { initiatorSpi, responderSpi, exchange: message.exchange, flags, messageId: message.messageId }
@@ -475,10 +484,6 @@ export class IkeSa implements IkeSaView {
     const chain = serializePayloads(message.payloads)
     this.#record(this.initiator, head, chain)
     return new ProtectedMessage(this.channel!.outbound, head, chain, this.size, family)
-  }
-
-  #trace(direction: 'in' | 'out', m: IncomingMessage | OutgoingMessage): void {
-    this.effect(traced(direction, m))
   }
 
   /** Records unprotected messages in the trace as well. */
@@ -512,8 +517,9 @@ export class IkeSa implements IkeSaView {
   /** Everything negotiated: timers start. */
   establish(contact: boolean, now: number): void {
     this.unprotected = undefined
+    this.authenticatedAt = this.resumption?.authenticatedAt ?? now
     this.startTimers(now)
-    startReauth(this, now)
+    startReauth(this)
     this.effect({ type: 'established', contact })
   }
 

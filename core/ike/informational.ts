@@ -7,6 +7,7 @@ import { respondMobike } from './mobike.ts'
 import { findNotify } from './notify.ts'
 import { readLifetime } from './reauth.ts'
 import { followRedirect } from './redirect.ts'
+import { grantTicket, receiveTicket } from './resumption.ts'
 import { protocolOf } from './selection.ts'
 
 /** INFORMATIONAL exchanges, RFC 7296 §1.4: liveness checks and deletion. */
@@ -101,6 +102,8 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
   }
   readLifetime(sa, payloads, now)
   followRedirect(sa, payloads)
+  receiveTicket(sa, payloads, now)
+  const tickets = grantTicket(sa, payloads, now)
   const mobike = respondMobike(sa, request, now)
   const own: ChildSa[] = []
   for (const { protocol, spi } of deletions.flatMap(d => d.spis.map(spi => ({ protocol: d.protocol, spi })))) {
@@ -123,7 +126,7 @@ export function respondInformational(sa: IkeSa, request: IncomingMessage, now: n
     const spis = own.filter(c => protocolOf(c.suite) === protocol).map(c => spiBytes(c.inbound.spi))
     return spis.length === 0 ? [] : [{ type: 'D', protocol, spis }]
   })
-  return [...mobike, ...deleted]
+  return [...tickets, ...mobike, ...deleted]
 }
 
 /** The payload that deletes a Child SA: it names the SPI this host receives on. */

@@ -82,6 +82,16 @@ export const rekeyedSkeyseed = (
   [first, ...additional]: readonly [Uint8Array, ...Secrets],
 ): Uint8Array => crypto.prf(prf, oldD, first, ni, nr, ...additional)
 
+const RESUMPTION = new TextEncoder().encode('Resumption')
+
+/** SKEYSEED of an IKE SA that resumes another one, RFC 5723 §5.1. @param oldD - SK_d of that one */
+export const resumedSkeyseed = (
+  crypto: CryptoProvider,
+  prf: number,
+  oldD: Uint8Array,
+  { ni, nr }: Nonces,
+): Uint8Array => crypto.prf(prf, oldD, RESUMPTION, ni, nr)
+
 /**
  * All keys of an IKE SA, RFC 7296 §2.14.
  *

@@ -22,6 +22,13 @@ import { chooseSignature, readSignature, writeSignature } from './signature.ts'
 export const localAuth = ({ auth }: PeerSettings): LocalAuth => auth?.local ?? { type: 'psk' }
 export const remoteAuth = ({ auth }: PeerSettings): RemoteAuth => auth?.remote ?? { type: 'psk' }
 
+/** How this end proves itself: in a session that is resumed by its keys alone. */
+export const ownProof = ({ resumption }: IkeSa, settings: PeerSettings) =>
+  resumption === undefined ? localAuth(settings).type : 'session'
+/** The same for the peer. */
+export const peerProof = ({ resumption }: IkeSa, settings: PeerSettings) =>
+  resumption === undefined ? remoteAuth(settings).type : 'session'
+
 const body = (id: Identification): Uint8Array => {
   const w = new Writer(64)
   identification.write(w, id)
@@ -49,6 +56,7 @@ export function prove(
   octets: InitOctets,
   id: Identification,
 ): { readonly certificates: readonly Payload[]; readonly auth: PayloadOf<'AUTH'> } {
+  if (sa.resumption !== undefined) return { certificates: [], auth: sessionAuth(sa, 'own', octets, id) }
   const own = octetsOf(sa, 'own', octets, id)
   if (localAuth(settings).type === 'psk')
     return {
@@ -84,6 +92,12 @@ export function disproof(
   const remote = remoteAuth(settings)
   const at = `peers.${settings.name}`
   if (auth === undefined || identity === undefined) return 'an AUTH without a known identity'
+  if (sa.resumption !== undefined) {
+    const fits = octets.some(o => equalBytes(auth.data, sessionAuth(sa, 'peer', o, id).data))
+    return fits && auth.method === AuthMethod.SHARED_KEY_MIC
+      ? undefined
+      : 'its AUTH does not have the keys of the session'
+  }
   if (remote.type === 'psk') {
     if (auth.method !== AuthMethod.SHARED_KEY_MIC)
       return `the peer ${methodWords(auth.method)}, not with a pre-shared key`
@@ -118,6 +132,14 @@ export const eapAuth = (
   method: AuthMethod.SHARED_KEY_MIC,
   data: pskAuth(sa.crypto, sa.channel!.suite.prf, msk, octetsOf(sa, side, octets, id)),
 })
+
+/** AUTH of a session that is resumed, RFC 5723 §5.1: SK_pi or SK_pr alone is the key, what it covers is that of RFC 7296 §2.15. */
+function sessionAuth(sa: IkeSa, side: 'own' | 'peer', octets: InitOctets, id: Identification): PayloadOf<'AUTH'> {
+  const { suite, keys } = sa.channel!
+  const key = (side === 'own') === sa.initiator ? keys.pi : keys.pr
+  const data = sa.crypto.prf(suite.prf, key, octetsOf(sa, side, octets, id))
+  return { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data }
+}
 
 const methodWords = (method: number): string =>
   method === AuthMethod.SHARED_KEY_MIC

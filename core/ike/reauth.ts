@@ -15,18 +15,18 @@ const OVERTIME = 1.1
 const EARLY = 0.9
 
 /** To be called when the SA stands. */
-export function startReauth(sa: IkeSa, now: number): void {
+export function startReauth(sa: IkeSa): void {
   const { reauthMs = 0 } = sa.settings!
   // both ends configured alike, it is the initiator that does it
-  if (reauthMs > 0) sa.reauthAt = now + reauthMs * (sa.initiated ? EARLY : OVERTIME)
+  if (reauthMs > 0) sa.reauthAt = sa.authenticatedAt + reauthMs * (sa.initiated ? EARLY : OVERTIME)
 }
 
-/** AUTH_LIFETIME of a responder: how long this authentication is good for. */
-export function announceLifetime({ settings }: IkeSa): Payload[] {
+/** AUTH_LIFETIME of a responder: how much longer this authentication is good. */
+export function announceLifetime({ settings, authenticatedAt }: IkeSa, now: number): Payload[] {
   const { reauthMs = 0 } = settings!
   if (reauthMs === 0) return []
   const seconds = new Uint8Array(4)
-  new DataView(seconds.buffer).setUint32(0, Math.max(1, Math.floor(reauthMs / 1_000)))
+  new DataView(seconds.buffer).setUint32(0, Math.max(1, Math.floor((reauthMs - (now - authenticatedAt)) / 1_000)))
   return [notify(NotifyType.AUTH_LIFETIME, seconds)]
 }
 

@@ -299,6 +299,9 @@ function makeSuccessor(
   next.budget = sa.budget
   next.size = sa.size
   next.remoteId = sa.remoteId
+  next.peerId = sa.peerId
+  next.resumption = sa.resumption
+  next.authenticatedAt = sa.authenticatedAt
   next.provisional = true
   next.state = 'established'
   setChannel(next, suite, keys, ni, nr)

@@ -15,10 +15,10 @@ import {
 } from '../wire/index.ts'
 import { Budget } from './budget.ts'
 import { Cookies, glance } from './challenge.ts'
-import { openChannel } from './channel.ts'
+import { openChannel, resumeChannel } from './channel.ts'
 import { offerHashes, readWishes, requestCertificates } from './credentials.ts'
 import { agreeFragmentation, offerFragmentation } from './datagram-size.ts'
-import { equalBytes } from './equal.ts'
+import { equalBytes, wipe } from './equal.ts'
 import type { Behaviour } from './exchange.ts'
 import type { IkeHost } from './host.ts'
 import { IkeSa } from './ike-sa.ts'
@@ -26,11 +26,11 @@ import { findNotify, notify } from './notify.ts'
 import { usePpk } from './ppk.ts'
 import { type ProposalSpec, parseProposals, usableProposals } from './proposal.ts'
 import { freshSpi } from './rekey-ike.ts'
-import { ikeSuite, selectProposal } from './selection.ts'
+import { ikeSuite, selectProposal, suiteFits } from './selection.ts'
 import { answerKeyExchange } from './suite.ts'
 
 /**
- * The responder's front door, RFC 7296 §2.6: answers IKE_SA_INIT requests. It keeps no state before the peer has shown
+ * The responder's front door, RFC 7296 §2.6: answers IKE_SA_INIT and IKE_SESSION_RESUME requests. It keeps no state before the peer has shown
  * that it receives at its address once there are many half-open SAs.
  */
 
@@ -58,6 +58,16 @@ export interface Answered {
   readonly why?: string
 }
 
+/** One that opens an IKE SA. */
+interface Request {
+  /** From SPIi on. */
+  readonly raw: Uint8Array
+  readonly message: IkeMessage
+  readonly flow: Flow
+  readonly now: number
+  readonly ni: Uint8Array
+}
+
 export class Responder {
   readonly #host: IkeHost
   readonly #behaviour: Behaviour
@@ -73,7 +83,7 @@ export class Responder {
 
   /**
    * Under load asks for a cookie before anything is looked at.
-   * @param raw - an IKE_SA_INIT request that belongs to no SA, with its header checked
+   * @param raw - a request that opens an IKE SA and belongs to none, with its header checked
    * @returns the answer; undefined: `receive` it
    */
   challenge(raw: Uint8Array, flow: Flow, halfOpen: HalfOpen, now: number): Uint8Array | undefined {
@@ -96,14 +106,22 @@ export class Responder {
     if (this.#host.peers().length === 0) return { drop: 'ike-no-peers' }
     const { halfOpenLimit, halfOpenPerSource = DEFAULT_PER_SOURCE } = this.#host.timers
     const nonce = payloadOf(payloads, 'Nonce')
-    const ke = payloadOf(payloads, 'KE')
-    const offered = payloadOf(payloads, 'SA')
-    if (nonce === undefined || ke === undefined || offered === undefined) return { drop: 'ike-init-incomplete' }
+    if (nonce === undefined) return { drop: 'ike-init-incomplete' }
     if (halfOpen.all >= halfOpenLimit) return { drop: 'ike-half-open-limit' }
     if (halfOpen.fromThere >= halfOpenPerSource) return { drop: 'ike-half-open-source' }
     const critical = payloads.find(p => p.type === 'unknown' && p.critical)
     if (critical?.type === 'unknown')
       return this.#refuse(message, notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, Uint8Array.of(critical.number)))
+    const request = { raw, message, flow, now, ni: nonce.data.slice() }
+    return header.exchange === ExchangeType.IKE_SESSION_RESUME ? this.#resume(request) : this.#init(request)
+  }
+
+  #init(request: Request): Answered {
+    const { message, ni } = request
+    const { payloads } = message
+    const ke = payloadOf(payloads, 'KE')
+    const offered = payloadOf(payloads, 'SA')
+    if (ke === undefined || offered === undefined) return { drop: 'ike-init-incomplete' }
     const selection = selectProposal(offered.proposals, this.#proposals(), { preferKe: ke.group })
     const suite = selection.ok ? ikeSuite(selection.chosen) : undefined
     if (!selection.ok || suite === undefined)
@@ -127,47 +145,67 @@ export class Responder {
       throw error
     }
     const nr = this.#host.rng.bytes(NONCE)
-    const sa = new IkeSa({
-      host: this.#host,
-      behaviour: this.#behaviour,
-      initiator: false,
-      initiatorSpi: header.initiatorSpi,
-      responderSpi: freshSpi(this.#host),
-      flow,
-      now,
-      first: { own: 0, peer: 1 },
-    })
+    const sa = this.#open(request)
     const answer: Payload[] = [
       { type: 'SA', proposals: [selection.chosen] },
       { type: 'KE', group: suite.ke, data: own.publicValue },
       { type: 'Nonce', data: nr },
       ...this.#certificateWishes(),
-      ...(this.#host.peers().some(p => p.childless !== 'never') ? [notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED)] : []),
+      ...this.#childless(),
       ...(suite.additional === undefined ? [] : [notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED)]),
     ]
     sa.wishes = readWishes(payloads)
     sa.additional = suite.additional ?? []
-    return this.#accept(
-      sa,
-      raw,
-      message,
-      flow,
-      answer,
-      () => openChannel(sa, suite, own.shared, nonce.data.slice(), nr),
-      now,
-    )
+    if (findNotify(payloads, NotifyType.USE_PPK) !== undefined) {
+      const use = usePpk(this.#host.peers())
+      sa.ppkAgreed = use.length > 0
+      answer.push(...use)
+    }
+    return this.#accept(sa, request, answer, () => openChannel(sa, suite, own.shared, ni, nr))
   }
 
-  #accept(
-    sa: IkeSa,
-    raw: Uint8Array,
-    message: IkeMessage,
-    flow: Flow,
-    payloads: Payload[],
-    open: () => void,
-    now: number,
-  ): Answered {
-    const exchange = ExchangeType.IKE_SA_INIT
+  /** IKE_SESSION_RESUME, RFC 5723 §4.3: a ticket that is not good leads to IKE_SA_INIT, whatever is wrong with it. */
+  #resume(request: Request): Answered {
+    const { message, ni, now } = request
+    const { crypto, rng, tickets } = this.#host
+    const opaque = findNotify(message.payloads, NotifyType.TICKET_OPAQUE)?.data
+    if (opaque === undefined) return { drop: 'ike-init-incomplete' }
+    const opened = tickets.open(opaque, now)
+    const refuse = (drop: string): Answered => ({ ...this.#refuse(message, notify(NotifyType.TICKET_NACK)), drop })
+    if (typeof opened === 'string') return refuse(`ike-ticket-${opened}`)
+    const { suite, d, ppk } = opened
+    if (!suiteFits(suite, usableProposals(parseProposals(opened.settings.proposals, 'ike'), crypto))) {
+      wipe(d)
+      return refuse('ike-ticket-unwanted')
+    }
+    const nr = rng.bytes(NONCE)
+    const sa = this.#open(request)
+    const { id, until, identity, idi, settings } = opened
+    const authenticatedAt = now - (this.#host.wall(now) - opened.authenticatedAt)
+    sa.resumption = { identity, authenticatedAt, ticket: { id, until, idi, settings } }
+    if (ppk !== undefined) sa.learn('ppk', ppk, 'the session that is resumed')
+    const answer: Payload[] = [{ type: 'Nonce', data: nr }, ...this.#childless()]
+    const answered = this.#accept(sa, request, answer, () => resumeChannel(sa, suite, d, ni, nr))
+    wipe(d)
+    return answered
+  }
+
+  #open({ message, flow, now }: Request): IkeSa {
+    return new IkeSa({
+      host: this.#host,
+      behaviour: this.#behaviour,
+      initiator: false,
+      initiatorSpi: message.header.initiatorSpi,
+      responderSpi: freshSpi(this.#host),
+      flow,
+      now,
+      first: { own: 0, peer: 1 },
+    })
+  }
+
+  /** @param open - makes the keys */
+  #accept(sa: IkeSa, { raw, message, flow, now }: Request, payloads: Payload[], open: () => void): Answered {
+    const { exchange } = message.header
     const request = { exchange, response: false, messageId: 0, flow, payloads: message.payloads }
     sa.trace('in', message, flow)
     const forced = this.#host.peers().some(p => p.encapsulation === 'force' && matchesAddress(p.remote, flow))
@@ -182,11 +220,6 @@ export class Responder {
       return { ...refusal, why: error.message }
     }
     if (agreeFragmentation(sa, message.payloads)) payloads.push(...offerFragmentation(this.#host.timers))
-    if (findNotify(message.payloads, NotifyType.USE_PPK) !== undefined) {
-      const answer = usePpk(this.#host.peers())
-      sa.ppkAgreed = answer.length > 0
-      payloads.push(...answer)
-    }
     for (const task of sa.tasks)
       task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
     const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)
@@ -213,8 +246,12 @@ export class Responder {
   }
 
   #head({ header }: IkeMessage, responderSpi: bigint): IkeHead {
-    const { initiatorSpi } = header
-    return { initiatorSpi, responderSpi, exchange: ExchangeType.IKE_SA_INIT, flags: Flag.RESPONSE, messageId: 0 }
+    const { initiatorSpi, exchange } = header
+    return { initiatorSpi, responderSpi, exchange, flags: Flag.RESPONSE, messageId: 0 }
+  }
+
+  #childless(): readonly Payload[] {
+    return this.#host.peers().some(p => p.childless !== 'never') ? [notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED)] : []
   }
 
   /** What any peer may use: which one this is shows only in IKE_AUTH, where its own list is checked again. */

@@ -15,6 +15,10 @@ export const ExchangeType = {
   ME_CONNECT: 240,
 } as const
 
+/** Whether an exchange opens an IKE SA: IKE_SA_INIT, or IKE_SESSION_RESUME (RFC 5723) in its place. */
+export const opensIkeSa = (exchange: number): boolean =>
+  exchange === ExchangeType.IKE_SA_INIT || exchange === ExchangeType.IKE_SESSION_RESUME
+
 export const PayloadType = {
   NONE: 0,
   SA: 33,

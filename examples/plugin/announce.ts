@@ -1,5 +1,5 @@
 import type { IkeTask } from '../../core/index.ts'
-import { ExchangeType, getU32, notifyOf, type Payload, setU32 } from '../../core/wire/index.ts'
+import { getU32, notifyOf, opensIkeSa, type Payload, setU32 } from '../../core/wire/index.ts'
 
 declare module '../../core/index.ts' {
   interface KnownFacts {
@@ -12,12 +12,12 @@ declare module '../../core/index.ts' {
 export const TENANT = 60_001
 const OCTETS = 4
 
-/** Tells in IKE_SA_INIT which tenant this host belongs to, and learns the peer's. One of these serves one IKE SA. */
+/** Tells in the exchange that opens an IKE SA which tenant this host belongs to, and learns the peer's. One of these serves one IKE SA. */
 export const announceTask = (tenant: number): IkeTask => ({
   name: 'tenant',
 
   build: ({ exchange, response, request, payloads }) => {
-    if (exchange !== ExchangeType.IKE_SA_INIT) return
+    if (!opensIkeSa(exchange)) return
     // who did not say a tenant need not learn ours
     if (response && (request === undefined || tenantIn(request.payloads) === 0)) return
     const data = new Uint8Array(OCTETS)
@@ -26,8 +26,8 @@ export const announceTask = (tenant: number): IkeTask => ({
   },
 
   process: (message, sa) => {
-    if (message.exchange !== ExchangeType.IKE_SA_INIT) return
-    sa.learn('peerTenant', tenantIn(message.payloads), `IKE_SA_INIT from ${message.flow.remote.address}`)
+    if (!opensIkeSa(message.exchange)) return
+    sa.learn('peerTenant', tenantIn(message.payloads), `the first message from ${message.flow.remote.address}`)
   },
 })
 

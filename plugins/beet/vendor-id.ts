@@ -1,5 +1,5 @@
 import type { IkeTask, IncomingMessage } from '../../core/contracts/ike-task.ts'
-import { ExchangeType, type Payload } from '../../core/wire/index.ts'
+import { opensIkeSa, type Payload } from '../../core/wire/index.ts'
 
 declare module '../../core/contracts/facts.ts' {
   interface KnownFacts {
@@ -8,19 +8,19 @@ declare module '../../core/contracts/facts.ts' {
   }
 }
 
-/** Sends a vendor ID in IKE_SA_INIT and learns whether the peer sends it too. */
+/** Sends a vendor ID in the exchange that opens an IKE SA, and learns whether the peer sends it too. */
 export const vendorIdTask = (vendorId: Uint8Array): IkeTask => ({
   name: 'beet-vendor-id',
 
   build: ({ exchange, response, request, payloads }) => {
-    if (exchange !== ExchangeType.IKE_SA_INIT) return
+    if (!opensIkeSa(exchange)) return
     // a stranger who did not say it need not learn it
     if (response && (request === undefined || !shows(request, vendorId))) return
     if (!has(payloads, vendorId)) payloads.push({ type: 'V', data: vendorId })
   },
 
   process: (message, sa) => {
-    if (message.exchange !== ExchangeType.IKE_SA_INIT) return
+    if (!opensIkeSa(message.exchange)) return
     sa.learn('peerBeet', shows(message, vendorId), `vendor IDs from ${message.flow.remote.address}`)
   },
 })

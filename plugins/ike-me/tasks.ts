@@ -1,6 +1,6 @@
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../../core/contracts/ike-task.ts'
 import { PeerError } from '../../core/errors.ts'
-import { ExchangeType, NotifyType, notifyOf, type Payload } from '../../core/wire/index.ts'
+import { ExchangeType, NotifyType, notifyOf, opensIkeSa, type Payload } from '../../core/wire/index.ts'
 import type { Attempt } from './attempt.ts'
 import { meNotify, reflexiveAnswer, reflexiveOf, reflexiveRequest } from './connect.ts'
 import { ECHO_NOTIFY, echoOf } from './echo.ts'
@@ -30,7 +30,7 @@ export class MediationTask implements IkeTask {
   }
 
   build(message: OutgoingMessage, sa: IkeSaView): void {
-    if (message.exchange === ExchangeType.IKE_SA_INIT) this.#buildInit(message, sa)
+    if (opensIkeSa(message.exchange)) this.#buildInit(message, sa)
     else if (message.exchange === ExchangeType.IKE_AUTH && message.messageId === FIRST_AUTH) {
       if (this.#mediation) this.#buildMediation(message, sa)
       else if (this.#attempt !== undefined) this.#buildMediated(message, sa, this.#attempt)
@@ -38,7 +38,7 @@ export class MediationTask implements IkeTask {
   }
 
   process(message: IncomingMessage, sa: IkeSaView): void {
-    if (message.exchange === ExchangeType.IKE_SA_INIT) this.#processInit(message, sa)
+    if (opensIkeSa(message.exchange)) this.#processInit(message, sa)
     else if (message.exchange === ExchangeType.IKE_AUTH && message.messageId === FIRST_AUTH && message.response) {
       if (this.#mediation) this.#registered(message, sa)
       else if (this.#attempt !== undefined) this.#mediated(message.payloads, sa, this.#attempt)

@@ -1,7 +1,14 @@
 import { knownFact } from '../../core/contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../../core/contracts/ike-task.ts'
 import { type Endpoint, showEndpoint } from '../../core/contracts/net.ts'
-import { addressBytes, ExchangeType, NotifyType, natDetectionInput, type Payload } from '../../core/wire/index.ts'
+import {
+  addressBytes,
+  ExchangeType,
+  NotifyType,
+  natDetectionInput,
+  opensIkeSa,
+  type Payload,
+} from '../../core/wire/index.ts'
 
 const { NAT_DETECTION_SOURCE_IP: SOURCE, NAT_DETECTION_DESTINATION_IP: DESTINATION } = NotifyType
 const DIGEST = 20
@@ -12,7 +19,7 @@ const MAX_HASHES = 32
 
 /**
  * Finds NATs by the hashes each end sends of the addresses it sees, RFC 7296 §2.23. One per IKE SA; it speaks in both
- * IKE_SA_INIT messages, and with MOBIKE (RFC 4555 §3.5, §3.8) wherever addresses may have changed.
+ * messages that open it, and with MOBIKE (RFC 4555 §3.5, §3.8) wherever addresses may have changed.
  */
 export class NatDetection implements IkeTask {
   readonly name = 'nat-detection'
@@ -32,7 +39,7 @@ export class NatDetection implements IkeTask {
     const sources = hashes(message.payloads, SOURCE)
     const destinations = hashes(message.payloads, DESTINATION)
     const silent = sources.length === 0 || destinations.length === 0
-    if (message.exchange === ExchangeType.IKE_SA_INIT)
+    if (opensIkeSa(message.exchange))
       sa.learn('peerNatTraversal', !silent, `${silent ? 'no ' : ''}NAT_DETECTION notifies from ${from}`)
     if (silent || !tells(message)) return
     const { local, remote } = message.flow
@@ -49,7 +56,7 @@ export class NatDetection implements IkeTask {
 
 function speaks(message: OutgoingMessage, { facts }: IkeSaView): boolean {
   const { exchange, response, request, payloads } = message
-  if (exchange === ExchangeType.IKE_SA_INIT) return true
+  if (opensIkeSa(exchange)) return true
   if (exchange !== ExchangeType.INFORMATIONAL) return false
   if (response) return hashes(request?.payloads ?? [], DESTINATION).length > 0
   if (has(payloads, NotifyType.UPDATE_SA_ADDRESSES)) return true
@@ -59,12 +66,12 @@ function speaks(message: OutgoingMessage, { facts }: IkeSaView): boolean {
 
 /** Whether facts are to be drawn from the hashes: of requests, only from those that set addresses. */
 const tells = ({ exchange, response, payloads }: IncomingMessage): boolean =>
-  exchange === ExchangeType.IKE_SA_INIT ||
+  opensIkeSa(exchange) ||
   (exchange === ExchangeType.INFORMATIONAL && (response || has(payloads, NotifyType.UPDATE_SA_ADDRESSES)))
 
 /** SHA-1 whatever was negotiated; the responder's SPI is zero in the first request. */
 function hash(sa: IkeSaView, { exchange, response }: Message, { address, port }: Endpoint): Uint8Array {
-  const responderSpi = exchange === ExchangeType.IKE_SA_INIT && !response ? 0n : sa.responderSpi
+  const responderSpi = opensIkeSa(exchange) && !response ? 0n : sa.responderSpi
   return sa.crypto.hash('sha1', natDetectionInput(sa.initiatorSpi, responderSpi, addressBytes(address), port))
 }
 

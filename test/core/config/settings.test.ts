@@ -86,6 +86,7 @@ test('a full configuration becomes settings with exact types', () => {
     encapsulation: 'force',
     start: 'connect',
     redirect: true,
+    resumption: true,
     childless: 'allow',
     reauthMs: 0,
     reconnect: false,
@@ -161,6 +162,27 @@ describe('secrets', () => {
     ['file, without its final newline', { file: 'moon.psk' }, 'from file', false],
   ] as const)
     test(name, () => expect(pskOf(given)).toEqual({ psk, inlineSecrets }))
+})
+
+describe('tickets', () => {
+  const parse = (tickets: unknown) => parseConfig({ ike: { tickets } }, sources)
+  const long = 'a key of as many octets as are wanted'
+
+  test('live for eight hours under a random key, unless told otherwise', () => {
+    expect(parse(undefined).settings.ike.resumption).toEqual({ lifetimeMs: 8 * 3_600_000 })
+    const { settings, inlineSecrets } = parse({ lifetime: '30m', key: long })
+    expect(settings.ike.resumption).toEqual({ lifetimeMs: 1_800_000, key: new TextEncoder().encode(long) })
+    expect(inlineSecrets).toBe(true)
+  })
+
+  test.each([
+    [{ key: { file: 'tickets.key' } }, /^ike\.tickets\.key: 9 octets are too few, 32 random ones are wanted/],
+    [{ key: { env: 'NOWHERE' } }, /^ike\.tickets\.key: .*NOWHERE is not set/],
+    [{ lifetime: 'long' }, /^ike\.tickets\.lifetime/],
+    [{ keys: long }, /keys: unknown key.*key/],
+  ])('wrong: %j', (tickets, why) => {
+    expect(() => parse(tickets)).toThrow(why)
+  })
 })
 
 describe('post-quantum preshared keys', () => {

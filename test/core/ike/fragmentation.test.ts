@@ -25,10 +25,12 @@ const large = (seen: Uint8Array[] = [], fill = FILL): (() => IkeTask[]) => {
 }
 
 const IPV4_AND_UDP = 28
+/** Without tickets, so that all that is large is what the tests make so. */
 const sizes = (size = 1_280, other = size, more: PairOptions = {}): PairOptions => ({
   ...more,
   left: { tasks: large(), ...more.left, timers: { fragmentSize: size } },
   right: { tasks: large(), ...more.right, timers: { fragmentSize: other } },
+  sun: { ...more.sun, resumption: false },
 })
 
 const skf = ({ bytes }: Datagram) => payloadOf(parseIke(bytes).payloads, 'SKF')

@@ -17,7 +17,10 @@ import { ReassemblyBudget } from '../../../core/ike/reassembly.ts'
 import { freshSpi } from '../../../core/ike/rekey-ike.ts'
 import { ikev2 } from '../../../core/ike/respond.ts'
 import { Responder } from '../../../core/ike/responder.ts'
-import { Flag, parseIke } from '../../../core/wire/index.ts'
+import { Resume } from '../../../core/ike/resume.ts'
+import type { Ticket } from '../../../core/ike/resumption.ts'
+import { Tickets } from '../../../core/ike/tickets.ts'
+import { Flag, opensIkeSa, parseIke } from '../../../core/wire/index.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { SeededRng } from '../../kit/rng.ts'
 
@@ -150,6 +153,7 @@ export class End implements IkeHost {
   readonly rng: SeededRng
   readonly timers: IkeSettings
   readonly reassembly = new ReassemblyBudget()
+  readonly tickets: Tickets
   readonly options: EndOptions
   readonly responder: Responder
   readonly sas = new Map<bigint, IkeSa>()
@@ -172,6 +176,7 @@ export class End implements IkeHost {
     this.timers = { ...TIMERS, ...options.timers }
     this.planless = options.planless ?? false
     this.#send = send
+    this.tickets = new Tickets(this)
     this.responder = new Responder(this, ikev2)
   }
 
@@ -284,7 +289,8 @@ export class End implements IkeHost {
     return Math.min(Infinity, ...[...this.sas.values()].map(sa => sa.deadline))
   }
 
-  connect(settings: PeerSettings, now: number, port = 500): IkeSa {
+  /** @param ticket - to resume by, in place of IKE_SA_INIT */
+  connect(settings: PeerSettings, now: number, port = 500, ticket?: Ticket): IkeSa {
     const sa = new IkeSa({
       host: this,
       behaviour: ikev2,
@@ -301,7 +307,8 @@ export class End implements IkeHost {
     })
     sa.settings = settings
     this.sas.set(sa.ownSpi, sa)
-    new Init(sa, now)
+    if (ticket === undefined) new Init(sa, now)
+    else new Resume(sa, ticket, now)
     this.carryOut(sa, now)
     return sa
   }
@@ -326,7 +333,7 @@ export class End implements IkeHost {
       sa.receive(raw, message, flow, now)
       return this.carryOut(sa, now)
     }
-    if (header.exchange !== 34) return this.drop('ike-unknown-spi')
+    if (!opensIkeSa(header.exchange)) return this.drop('ike-unknown-spi')
     const load = { all: this.halfOpen.size, fromThere: 0 }
     const challenge = this.responder.challenge(raw, flow, load, now)
     if (challenge !== undefined) return this.#send(challenge, flow)
@@ -466,6 +473,11 @@ export class Pair {
     this.now = end
   }
 
+  /** Resumes by a ticket of the left end; the SA before is gone there, as after a crash of the right end. */
+  resume(ticket: Ticket): IkeSa {
+    return this.left.connect(this.sun, this.now, 500, ticket)
+  }
+
   /** A standing IKE SA with its first Child SA. */
   established(): this {
     this.connect()
@@ -474,8 +486,8 @@ export class Pair {
   }
 }
 
-/** What nearly every IKE_SA_INIT offers. */
-const OFFERS = /( N\(REDIRECT_SUPPORTED\)| N\(CHILDLESS_IKEV2_SUPPORTED\))/g
+/** What nearly every IKE SA begins with. */
+const OFFERS = /( N\(TICKET_REQUEST\)| N\(TICKET_LT_OPAQUE\)| N\(REDIRECT_SUPPORTED\)| N\(CHILDLESS_IKEV2_SUPPORTED\))/g
 
 /** Trace of one end: `> IKE_SA_INIT request 0 [ … ]` for out, `<` for in; without those offers. */
 export const chart = (end: End): string[] =>

@@ -32,3 +32,23 @@ export function resolvePpks(
   }
   return found
 }
+
+/** It protects what everybody may see, so a password will not do. */
+const TICKET_KEY = 32
+
+/** Key of resumption tickets, `ike.tickets.key`. @param octets - as for PPKs */
+export function resolveTicketKey(
+  key: SecretInput | undefined,
+  octets: (secret: SecretInput, fail: (problem: string) => void) => Uint8Array,
+  problems: ConfigError[],
+): Uint8Array | undefined {
+  if (key === undefined) return undefined
+  const before = problems.length
+  const fail = (problem: string) => problems.push(new ConfigError('ike.tickets.key', problem))
+  const found = octets(key, fail)
+  if (problems.length === before && found.length < TICKET_KEY)
+    fail(
+      `${found.length} octets are too few, ${TICKET_KEY} random ones are wanted: { file: tickets.key }, made by openssl rand -base64 48 > tickets.key`,
+    )
+  return found
+}
