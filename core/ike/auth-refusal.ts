@@ -56,5 +56,5 @@ function rejection(sa: IkeSa, now: number): string {
   const reason = strange
     ? 'it asked for certificates of CAs that we do not know'
     : 'it asked for no other kind of certificate'
-  return `the peer rejects us, and ${reason}: there, trust the CA of our certificate ${signer.description}, and accept the identity ${identity} (${at}.certificate, .localId, .remoteId${ppk})`
+  return `the peer rejects us, and ${reason}: there, trust the CA of our certificate ${signer.description}, see that it is not revoked, and accept the identity ${identity} (${at}.certificate, .localId, .remoteId${ppk})`
 }

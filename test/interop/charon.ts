@@ -50,7 +50,12 @@ export class Charon implements Party {
   }
 
   async connect(): Promise<void> {
-    await this.#command('--initiate', '--child', 'lan', '--timeout', '40')
+    await this.initiate('lan')
+  }
+
+  /** Brings up a child, on the IKE SA that stands where there is one. */
+  async initiate(child: string): Promise<void> {
+    await this.#command('--initiate', '--child', child, '--timeout', '40')
   }
 
   /** Brings up an IKE SA without children. */
@@ -220,6 +225,7 @@ function views(listed: Section): SaView[] {
       const child = section(each)
       if (child.state !== 'INSTALLED') return []
       return {
+        child: text(child.name),
         ikeSuite: ikeKeyword(ike),
         spiInitiator: text(ike['initiator-spi']),
         spiResponder: text(ike['responder-spi']),

@@ -130,6 +130,7 @@ export class NatweaveProcess implements Party {
 
 function view(peer: PeerStatus, child: ChildStatus): SaView {
   return {
+    child: child.name,
     // strongSwan names no PRF where it follows from the integrity algorithm
     ikeSuite: (peer.suite ?? '').replace(/-(sha\d+)-prf\1-/, '-$1-'),
     spiInitiator: digits(peer.spiInitiator ?? '', 16),

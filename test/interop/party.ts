@@ -69,6 +69,8 @@ export const IDENTITY = { initiator: 'alice@lab.test', responder: 'moon@lab.test
 
 /** A pair of SAs as one end sees it. */
 export interface SaView {
+  /** Its name in the configuration. */
+  readonly child: string
   readonly ikeSuite: string
   readonly spiInitiator: string
   readonly spiResponder: string

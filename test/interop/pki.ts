@@ -80,7 +80,7 @@ export async function revoke(ca: Issued, certificate: Issued): Promise<string> {
       writeFileSync(file(name), text)
     writeFileSync(
       file('cnf'),
-      `[ca]\ndefault_ca=d\n[d]\ndatabase=${file('index')}\ncrlnumber=${file('crlnumber')}\ndefault_md=sha256\ndefault_crl_days=7\ncertificate=${file('ca.crt')}\nprivate_key=${file('ca.key')}\n`,
+      `[ca]\ndefault_ca=d\n[d]\ndatabase=${file('index')}\ncrlnumber=${file('crlnumber')}\ndefault_md=sha256\ndefault_crl_days=7\ncertificate=${file('ca.crt')}\nprivate_key=${file('ca.key')}\ncrl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid:always\n`,
     )
     await openssl('ca', '-config', file('cnf'), '-revoke', file('crt'))
     await openssl('ca', '-config', file('cnf'), '-gencrl', '-out', file('crl'))

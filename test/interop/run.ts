@@ -2,6 +2,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { parseArgs } from 'node:util'
 import type { Case } from './case.ts'
 import { cases as auth } from './cases/auth.ts'
+import { cases as children } from './cases/children.ts'
 import { cases as control } from './cases/control.ts'
 import { cases as fragmentation } from './cases/fragmentation.ts'
 import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
@@ -14,6 +15,7 @@ import { cases as renewal } from './cases/renewal.ts'
 import { cases as stun } from './cases/stun.ts'
 import { cases as tcp } from './cases/tcp.ts'
 import { cases as traffic } from './cases/traffic.ts'
+import { cases as unique } from './cases/unique.ts'
 import { defaultPrefix, Lab } from './lab.ts'
 import { natweaveExists } from './natweave.ts'
 import { obstacle } from './preflight.ts'
@@ -39,6 +41,8 @@ const all: readonly Case[] = [
   ...traffic,
   ...lifecycle,
   ...renewal,
+  ...children,
+  ...unique,
   ...mobike,
   ...mediation,
   ...modes,

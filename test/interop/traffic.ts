@@ -30,9 +30,24 @@ export const FIRST_PORT = 5000
 let nextPort = FIRST_PORT
 
 /** Pings with the marker in each packet. @throws unless every one is answered */
-export async function ping(lab: Lab, from: Host, to: string, count = 5): Promise<string> {
+export async function ping(lab: Lab, from: Host, to: string, count = 5, source?: string): Promise<string> {
   const pattern = Buffer.from(MARKER).toString('hex')
-  const argv = ['ping', '-n', '-c', String(count), '-i', '0.2', '-W', '2', '-s', '100', '-p', pattern, to]
+  const argv = [
+    'ping',
+    '-n',
+    '-c',
+    String(count),
+    '-i',
+    '0.2',
+    '-W',
+    '2',
+    '-s',
+    '100',
+    '-p',
+    pattern,
+    ...(source === undefined ? [] : ['-I', source]),
+    to,
+  ]
   // ping's own status tells only whether any was answered
   const done = await lab.exec(from, argv, 30_000)
   const received = Number(/(\d+) received/.exec(done.stdout)?.[1])

@@ -124,7 +124,7 @@ describe('refused, each side in its own words', () => {
     const why = await refused(left, right)
     expect(why.right).toMatch(/moon.example: .* leads to no trusted CA: CN=Foreign is not trusted/)
     expect(why.left).toMatch(
-      /trust the CA of our certificate CN=moon, issued by CN=Foreign, and accept the identity moon.example/,
+      /trust the CA of our certificate CN=moon, issued by CN=Foreign, see that it is not revoked, and accept the identity moon.example/,
     )
     expect(why.chart.at(-1)).toBe('< IKE_AUTH response 1 [ N(AUTHENTICATION_FAILED) ]')
   })
