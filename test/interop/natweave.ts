@@ -77,6 +77,16 @@ export class NatweaveProcess implements Party {
     return status.peers[0]?.facts[name]?.value
   }
 
+  /** Packets that it has not taken, by reason: what of them belongs to an SA, and what to none. */
+  async drops(): Promise<Readonly<Record<string, number>>> {
+    const { drops, peers } = JSON.parse(await this.#command('status', '--json')) as Status
+    const all = [drops, ...peers.flatMap(({ children }) => children.map(({ counters }) => counters.drops))]
+    return all.reduce<Record<string, number>>((sum, each) => {
+      for (const [reason, count] of Object.entries(each)) sum[reason] = (sum[reason] ?? 0) + count
+      return sum
+    }, {})
+  }
+
   async rekeyIke(): Promise<void> {
     await this.#command('rekey', 'tunnel')
   }

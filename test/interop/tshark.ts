@@ -8,6 +8,8 @@ export interface Decoded {
   /** Encrypted IKE messages, and how many of them decrypted with a good checksum. */
   readonly ikeEncrypted: number
   readonly ikeDecrypted: number
+  /** Requests and responses of IKE_FOLLOWUP_KE that decrypted, each with N(ADDITIONAL_KEY_EXCHANGE) or KE inside. */
+  readonly followUps: number
   /** ESP packets, how many had a good checksum, and how many had an IP packet inside. */
   readonly esp: number
   readonly espGoodIcv: number
@@ -27,6 +29,7 @@ const FIELDS = [
   'isakmp.exchangetype',
   'isakmp.enc.decrypted',
   'isakmp.enc.data',
+  'isakmp.key_exchange.dh_group',
   'esp.spi',
   'esp.icv_good',
   'esp.icv_bad',
@@ -36,6 +39,8 @@ const FIELDS = [
 ] as const
 type Row = Readonly<Record<(typeof FIELDS)[number], string>>
 
+/** IKE_FOLLOWUP_KE. */
+const FOLLOWUP = '44'
 /** Wireshark's PI_ numbers. */
 const WARNING = 0x600000
 const ERROR = 0x800000
@@ -115,6 +120,7 @@ function summary(rows: readonly Row[]): Decoded {
     packets: rows.length,
     ikeEncrypted: count(encrypted),
     ikeDecrypted: count(row => encrypted(row) && row['isakmp.enc.decrypted'] !== ''),
+    followUps: count(row => row['isakmp.exchangetype'] === FOLLOWUP && row['isakmp.key_exchange.dh_group'] !== ''),
     esp: count(row => row['esp.spi'] !== ''),
     espGoodIcv: count(row => row['esp.icv_good'] === '1'),
     espDecrypted: count(row => /:esp:ip:/.test(row['frame.protocols'])),

@@ -57,7 +57,7 @@ type Story = 'plain' | 'rekeyed' | 'rebooted' | 'moved'
 
 const IKE = 'aes256gcm16-prfsha256-x25519'
 const ESP = 'aes128gcm16-x25519'
-const GROUP = /-(x25519|ecp\d+|modp\d+)$/
+const GROUP = /-(x25519|ecp\d+|modp\d+)(-ke\d_\w+)*$/
 
 const make = { natweave: NatweaveProcess, strongSwan: Charon } as const satisfies Record<Product, unknown>
 
@@ -226,6 +226,7 @@ export class Tunnel {
     const fromAlice = [...seen.fragments.values()].reduce((sum, n) => sum + n, 0) - fromMoon
     return [
       ...(seen.fragments.size > 0 ? [`IKE fragments=${fromAlice}+${fromMoon}`] : []),
+      ...(decoded.followUps > 0 ? [`IKE_FOLLOWUP_KE=${decoded.followUps}`] : []),
       `mode=${alice.mode}`,
       `ike=${alice.ikeSuite}`,
       `${this.#outside === 'ah' ? 'ah' : 'esp'}=${alice.cipher}${this.#outside === 'plain' ? ' without UDP' : ''}`,

@@ -3,7 +3,8 @@ import { Charon } from '../charon.ts'
 import type { Lab } from '../lab.ts'
 import { NatweaveProcess } from '../natweave.ts'
 import type { Party, Ppk, Product } from '../party.ts'
-import { ping } from '../traffic.ts'
+import { until } from '../process.ts'
+import { ping, startProbe } from '../traffic.ts'
 import { Tunnel, type TunnelOptions } from '../tunnel.ts'
 
 /** Post-quantum keys. Preshared ones, RFC 8784: both ends say that they are in use, and traffic shows that they are the same. */
@@ -12,6 +13,8 @@ const REQUIRED: Ppk = { id: 'lab-ppk', secret: 'thirty-two octets of a lab secre
 const OPTIONAL: Ppk = { ...REQUIRED, required: false }
 
 type Ends = NonNullable<TunnelOptions['ppk']>
+
+const PROBE_SECONDS = 15
 
 /** The id of the PPK that this end says is in its keys. */
 async function inUse(party: Party): Promise<string | undefined> {
@@ -39,6 +42,47 @@ async function hybrid(lab: Lab, method: string, noble: 'initiator' | 'responder'
   const there = await ping(lab, 'alice', tunnel.mars.address)
   const back = await ping(lab, 'mars', inner.address)
   return [`ping ${there} ${back}`, ...(await tunnel.expectProtected())]
+}
+
+const ROUNDS = ['ike', 'child', 'ike', 'child'] as const
+
+/**
+ * Rekeys of such SAs by both ends while numbered datagrams run both ways: not one may be lost. Each has an
+ * IKE_FOLLOWUP_KE, which tshark reads, and it decrypts what comes after.
+ */
+async function hybridRekeys(lab: Lab, method: string, noble: 'initiator' | 'responder'): Promise<readonly string[]> {
+  const ends = { initiator: 'natweave', responder: 'natweave', nat: 'port-restricted' } as const
+  const ike = `aes256gcm16-prfsha256-x25519-ke1_${method}`
+  const esp = `aes256gcm16-x25519-ke1_${method}`
+  const tunnel = await Tunnel.up(lab, { ...ends, ike, esp, noble, dropFragments: true })
+  // ESP in plain JavaScript at one end: no more than it can do on a busy machine
+  const probed = await startProbe(lab, await tunnel.inner(), tunnel.mars, PROBE_SECONDS)
+  for (const [round, what] of ROUNDS.entries()) {
+    const before = (await tunnel.settled()).alice
+    const by = round < 2 ? tunnel.alice : tunnel.moon
+    await (what === 'ike' ? by.rekeyIke() : by.rekeyChild())
+    await until(`rekey ${round + 1}: new SPIs on both ends`, 5000, async () => {
+      const { alice, moon } = await tunnel.settled()
+      const isNew = what === 'ike' ? alice.spiInitiator !== before.spiInitiator : alice.spiIn !== before.spiIn
+      return isNew && alice.spiInitiator === moon.spiInitiator
+    })
+  }
+  const { sent, back, duplicates } = await probed()
+  const { excused } = await tunnel.nothingLost()
+  if (sent - back > excused || duplicates > 0)
+    throw new Error(`probe: ${back} of ${sent} came back, ${duplicates} twice; dropped: ${await dropped(tunnel)}`)
+  const there = await ping(lab, 'alice', tunnel.mars.address)
+  const facts = await tunnel.expectProtected('rekeyed')
+  // a request and a response for each
+  const followUps = `IKE_FOLLOWUP_KE=${2 * ROUNDS.length}`
+  if (!facts.includes(followUps)) throw new Error(`tshark: wanted ${followUps}, found ${facts.join(' ')}`)
+  return [`${ROUNDS.length} rekeys`, `probe ${back}/${sent}`, `ping ${there}`, ...facts]
+}
+
+/** What natweave has dropped at both ends. */
+async function dropped({ alice, moon }: Tunnel): Promise<string> {
+  const natweaves = [alice, moon].filter(party => party instanceof NatweaveProcess)
+  return JSON.stringify(await Promise.all(natweaves.map(each => each.drops())))
 }
 
 /** The ends do not agree: no tunnel. */
@@ -79,11 +123,13 @@ const HYBRIDS = [
   ['mlkem1024', 'responder'],
 ] as const
 
-const hybrids: readonly Case[] = HYBRIDS.map(([method, noble]) => ({
-  name: `ML-KEM nat1 natweave→natweave x25519-ke1_${method}, no IP fragments, ${noble}: noble`,
-  needs: 'natweave',
-  run: lab => hybrid(lab, method, noble),
-}))
+const hybrids: readonly Case[] = HYBRIDS.flatMap(([method, noble]) => {
+  const name = `ML-KEM nat1 natweave→natweave x25519-ke1_${method}, no IP fragments, ${noble}: noble`
+  return [
+    { name, needs: 'natweave', run: lab => hybrid(lab, method, noble) },
+    { name: `${name}, rekey`, needs: 'natweave', run: lab => hybridRekeys(lab, method, noble) },
+  ]
+})
 
 const ppks: readonly Case[] = PAIRS.flatMap(([initiator, responder]) => [
   row('required', initiator, responder, { initiator: REQUIRED, responder: REQUIRED }, 'used'),
