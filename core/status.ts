@@ -52,6 +52,7 @@ function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {
     plan: sa?.plan,
     facts: sa?.facts ?? peer.facts,
     ...(sa?.resumption !== undefined && sa.state === 'established' && { resumed: true as const }),
+    ...proofOf(sa),
     virtualAddresses: [...(sa?.virtual ?? []), ...(sa?.assigned ?? [])],
     ...(sa?.mobility.enabled && {
       additionalAddresses: sa.mobility.peerAddresses.filter(address => address !== sa.flow.remote.address),
@@ -60,6 +61,13 @@ function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {
     ageMs: sa?.state === 'established' ? now - sa.createdAt : undefined,
     lastError: peer.lastError,
   }
+}
+
+function proofOf(sa: IkeSa | undefined): Pick<PeerStatus, 'proof'> {
+  const { own, peer } = sa?.proof ?? {}
+  if (sa?.state !== 'established' || own === undefined || peer === undefined) return {}
+  const ppk = sa.facts['ppk']?.value
+  return { proof: { own, peer, ...(typeof ppk === 'string' && { ppk }) } }
 }
 
 const spi = (value: number): string => value.toString(16).padStart(8, '0')

@@ -49,6 +49,10 @@ function renderPeer(peer: PeerStatus, c: Output['colours']): string[] {
       'IKE',
       `${peer.suite}${peer.resumed ? ', resumed' : ''}  ${c.dim(`${peer.spiInitiator}_i ${peer.spiResponder}_r`)}`,
     ])
+  if (peer.proof !== undefined) {
+    const { own, peer: theirs, ppk } = peer.proof
+    rows.push(['  ', 'proof', `${own} ↔ ${theirs}${ppk === undefined ? '' : `; PPK ${ppk}`}`])
+  }
   if (peer.plan !== undefined) rows.push(['  ', 'plan', `${peer.plan.path} + ${peer.plan.encap} + ${peer.plan.mode}`])
   if (peer.virtualAddresses.length > 0) rows.push(['  ', 'virtual', peer.virtualAddresses.join(', ')])
   if (peer.lastError !== undefined) rows.push(['  ', 'last error', c.red(peer.lastError)])

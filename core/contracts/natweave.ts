@@ -102,6 +102,8 @@ export interface PeerStatus {
   readonly spiResponder: string | undefined
   /** The IKE SA goes on from one that was lost, by a ticket (RFC 5723); absent: it was negotiated in full. */
   readonly resumed?: true
+  /** By what each end has proved itself, in words, and the post-quantum preshared key in the keys; absent until it stands. */
+  readonly proof?: { readonly own: string; readonly peer: string; readonly ppk?: string }
   readonly plan: Plan | undefined
   readonly facts: Facts
   readonly virtualAddresses: readonly string[]

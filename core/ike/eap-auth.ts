@@ -10,7 +10,7 @@ import type { Exchange } from './exchange.ts'
 import { fit, showIdentity } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { findError } from './notify.ts'
-import { eapAuth } from './proof.ts'
+import { eapAuth, localAuth, remoteAuth } from './proof.ts'
 
 /** IKE_AUTH of several rounds with EAP inside, RFC 7296 §2.16, between its first message and what follows AUTH. */
 
@@ -100,6 +100,10 @@ export class EapInitiator {
     wipe(msk)
     if (auth.method !== wanted.method || !equalBytes(auth.data, wanted.data))
       return this.#reject("the peer's AUTH does not verify with the key that EAP has made", now)
+    const settings = sa.settings!
+    const { method, user } = settings.auth!.eap!
+    sa.proof.own = `eap-${method} as ${user?.name ?? showIdentity(settings.localId)}`
+    if (remoteAuth(settings).type === 'eap') sa.proof.peer = `eap-${method}`
     this.#finish(message, now)
   }
 }
@@ -183,7 +187,9 @@ export class EapResponder {
       return failed(`EAP has proved ${showIdentity(identity)}, which peers.${settings.name}.remoteId does not accept`)
     const own = eapAuth(sa, 'own', this.#octets, this.#id.own, msk)
     wipe(msk)
-    sa.provedBy = `eap-${settings.auth!.eap!.method}, ${showIdentity(identity)}`
+    const method = settings.auth!.eap!.method
+    sa.proof.peer = `eap-${method} as ${showIdentity(identity)}`
+    if (localAuth(settings).type === 'eap') sa.proof.own = `eap-${method}`
     return { done: true, identity, first: this.#first, auth: own } as const
   }
 }

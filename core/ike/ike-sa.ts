@@ -84,9 +84,10 @@ export class IkeSa implements IkeSaView {
   peerId: Identification | undefined
   /** What it goes on from, where it was made by a ticket (RFC 5723). */
   resumption: Resumption | undefined
-  /** What the peer accepts of us, and what it has proved itself by, in words. */
+  /** What the peer accepts of us. */
   wishes: PeerWishes = NO_WISHES
-  provedBy: string | undefined
+  /** By what each end has proved itself, in words. */
+  readonly proof: { own?: string; peer?: string } = {}
   /** Initiator: what goes on when the host was woken. */
   resumed: ((now: number) => void) | undefined
   /** Responder: the rest of IKE_AUTH, once the peer's address is there. */

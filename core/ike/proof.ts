@@ -29,6 +29,9 @@ export const ownProof = ({ resumption }: IkeSa, settings: PeerSettings) =>
 export const peerProof = ({ resumption }: IkeSa, settings: PeerSettings) =>
   resumption === undefined ? remoteAuth(settings).type : 'session'
 
+const PSK = 'pre-shared key'
+const SESSION = 'the keys of the session that was resumed'
+
 const body = (id: Identification): Uint8Array => {
   const w = new Writer(64)
   identification.write(w, id)
@@ -56,16 +59,22 @@ export function prove(
   octets: InitOctets,
   id: Identification,
 ): { readonly certificates: readonly Payload[]; readonly auth: PayloadOf<'AUTH'> } {
-  if (sa.resumption !== undefined) return { certificates: [], auth: sessionAuth(sa, 'own', octets, id) }
+  if (sa.resumption !== undefined) {
+    sa.proof.own = SESSION
+    return { certificates: [], auth: sessionAuth(sa, 'own', octets, id) }
+  }
   const own = octetsOf(sa, 'own', octets, id)
-  if (localAuth(settings).type === 'psk')
+  if (localAuth(settings).type === 'psk') {
+    sa.proof.own = PSK
     return {
       certificates: [],
       auth: { type: 'AUTH', method: AuthMethod.SHARED_KEY_MIC, data: mac(sa, settings, own) },
     }
+  }
   const signer = sa.host.credentials(settings).signer!
   const chosen = chooseSignature(signer.keyType, settings.auth?.signatures, sa.wishes.hashes)
   if (typeof chosen === 'string') throw new PeerError('PEER_AUTH_FAILED', `${chosen} (peers.${settings.name})`)
+  sa.proof.own = `${chosen.scheme}, ${signer.description}`
   const signature = signer.sign(chosen.scheme, chosen.form, own)
   return {
     certificates: certificatePayloads(signer, sa.wishes),
@@ -94,16 +103,18 @@ export function disproof(
   if (auth === undefined || identity === undefined) return 'an AUTH without a known identity'
   if (sa.resumption !== undefined) {
     const fits = octets.some(o => equalBytes(auth.data, sessionAuth(sa, 'peer', o, id).data))
-    return fits && auth.method === AuthMethod.SHARED_KEY_MIC
-      ? undefined
-      : 'its AUTH does not have the keys of the session'
+    if (!fits || auth.method !== AuthMethod.SHARED_KEY_MIC) return 'its AUTH does not have the keys of the session'
+    sa.proof.peer = SESSION
+    return undefined
   }
   if (remote.type === 'psk') {
     if (auth.method !== AuthMethod.SHARED_KEY_MIC)
       return `the peer ${methodWords(auth.method)}, not with a pre-shared key`
     if (settings.psk === undefined) return `no pre-shared key is configured (${at}.psk)`
     const fits = octets.some(o => equalBytes(auth.data, mac(sa, settings, octetsOf(sa, 'peer', o, id))))
-    return fits ? undefined : `the peer's AUTH does not verify: the pre-shared keys differ (${at}.psk)`
+    if (!fits) return `the peer's AUTH does not verify: the pre-shared keys differ (${at}.psk)`
+    sa.proof.peer = PSK
+    return undefined
   }
   if (remote.type === 'eap') return `the peer ${methodWords(auth.method)}, not with EAP (${at}.auth)`
   if (auth.method === AuthMethod.SHARED_KEY_MIC)
@@ -116,7 +127,7 @@ export function disproof(
   const { scheme, form, signature } = signed
   if (!octets.some(o => key.verify(scheme, form, octetsOf(sa, 'peer', o, id), signature)))
     return `the signature of ${showIdentity(identity)} does not verify with ${key.description}`
-  sa.provedBy = `${scheme}, ${key.description}`
+  sa.proof.peer = `${scheme}, ${key.description}`
   return undefined
 }
 

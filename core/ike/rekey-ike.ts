@@ -300,6 +300,7 @@ function makeSuccessor(
   next.size = sa.size
   next.remoteId = sa.remoteId
   next.peerId = sa.peerId
+  Object.assign(next.proof, sa.proof)
   next.resumption = sa.resumption
   next.authenticatedAt = sa.authenticatedAt
   next.provisional = true

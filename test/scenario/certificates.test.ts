@@ -3,7 +3,7 @@ import type { AuthSettings, PeerSettings } from '../../core/index.ts'
 import { eapMschapv2, x509 } from '../../plugins/index.ts'
 import { topologies } from '../kit/index.ts'
 import { dns, type Issued, issue, trusting } from '../plugins/x509/authority.ts'
-import { clients, node, ping, scenario, toMoon } from './support.ts'
+import { clients, drive, node, ping, scenario, toMoon } from './support.ts'
 
 const root = await issue({ subject: 'CN=Root', ca: true, from: '1970-01-01', until: '2100-01-01' })
 const forHost = (name: string): Promise<Issued> =>
@@ -31,6 +31,10 @@ describe('clients are known by what they prove', () => {
     await two.connect('moon')
     expect([await ping(net, a, '10.3.0.5'), await ping(net, b, '10.3.0.5')]).toEqual([3, 3])
     expect(gateway.of('established').map(e => e.remoteId)).toEqual(['alice.example', 'bob.example'])
+    const proofs = ['ecdsa-sha256, CN=alice, issued by CN=Root', 'ecdsa-sha256, CN=moon, issued by CN=Root'] as const
+    expect(one.peer('moon').proof).toEqual({ own: proofs[0], peer: proofs[1] })
+    await drive(net, one.natweave.rekey('moon'))
+    expect(one.peer('moon').proof).toEqual({ own: proofs[0], peer: proofs[1] })
   })
 
   scenario('two behind different NATs that both say they are 10.0.0.5, each by its name in EAP', async seed => {
@@ -55,5 +59,8 @@ describe('clients are known by what they prove', () => {
     expect([one, two].map(n => n.peer('moon').virtualAddresses)).toEqual([['10.9.0.1'], ['10.9.0.2']])
     expect([await ping(net, a, '10.3.0.5'), await ping(net, b, '10.3.0.5')]).toEqual([3, 3])
     expect(gateway.of('established').map(e => e.remoteId)).toEqual(['alice', 'bob'])
+    const theirs = 'ecdsa-sha256, CN=moon, issued by CN=Root'
+    expect(two.peer('moon').proof).toEqual({ own: 'eap-mschapv2 as bob', peer: theirs })
+    expect(gateway.peer('clients').proof).toEqual({ own: theirs, peer: 'eap-mschapv2 as bob' })
   })
 })

@@ -46,6 +46,13 @@ test('a way through a relay is told as such', () => {
   expect(lines).toContain('    path      192.0.2.1:4500 ↔ 198.51.100.7:4500, through a relay')
 })
 
+test('by what both ends have proved themselves', () => {
+  const proof = { own: 'eap-mschapv2 as alice', peer: 'ed25519, CN=moon, issued by CN=CA', ppk: 'lab' }
+  const peers = [{ ...established, proof }]
+  const lines = renderStatus({ peers, locals: [], candidates: [], device: undefined, plugins: [], drops: {} }, out)
+  expect(lines).toContain('    proof     eap-mschapv2 as alice ↔ ed25519, CN=moon, issued by CN=CA; PPK lab')
+})
+
 test('plans with what is known and why', () => {
   expect(renderPlans(reports, out)).toEqual([
     'moon/lan',

@@ -68,7 +68,7 @@ describe('both ends by certificates', () => {
       p521: 'ecdsa-sha512',
       ed25519: 'ed25519',
     }
-    expect([...p.left.sas.values()].map(sa => sa.provedBy)).toEqual([`${by[kind]}, CN=sun, issued by CN=Root`])
+    expect([...p.left.sas.values()].map(sa => sa.proof.peer)).toEqual([`${by[kind]}, CN=sun, issued by CN=Root`])
   })
 
   test('what goes over the wire', async () => {
