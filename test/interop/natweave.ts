@@ -87,6 +87,12 @@ export class NatweaveProcess implements Party {
     }, {})
   }
 
+  /** Whether `status` says that the IKE SA was resumed. */
+  async resumed(): Promise<boolean> {
+    const status = JSON.parse(await this.#command('status', '--json')) as Status
+    return status.peers[0]?.resumed === true
+  }
+
   async rekeyIke(): Promise<void> {
     await this.#command('rekey', 'tunnel')
   }
@@ -101,6 +107,12 @@ export class NatweaveProcess implements Party {
 
   freeze(): void {
     this.#process?.signal('SIGSTOP')
+  }
+
+  /** Ends without a word to anybody. */
+  async crash(): Promise<void> {
+    this.#process?.signal('SIGKILL')
+    await this.#process?.ended(5_000)
   }
 
   thaw(): void {
@@ -192,6 +204,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {
       retransmit: { timeout: '500ms', tries: 3 },
+      ...(config.ticketKey !== undefined && { tickets: { key: config.ticketKey } }),
       ...(config.fragmentSize !== undefined && { fragmentSize: config.fragmentSize }),
     },
     ...(initiator ? {} : { pools: { rw: { addresses: ADDRESS.pool } } }),

@@ -27,6 +27,8 @@ export interface TunnelConfig {
   readonly tcp?: TcpEncapOptions
   /** natweave as it comes: the usual set of plugins, and no rule. */
   readonly usual?: boolean
+  /** Key of the tickets by which sessions are resumed, of a responder. natweave only. */
+  readonly ticketKey?: string
   /** The initiator authenticates anew after this, make-before-break. */
   readonly reauthSeconds?: number
   /** The initiator makes no Child SA in IKE_AUTH. */

@@ -12,6 +12,7 @@ import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
 import { cases as quantum } from './cases/quantum.ts'
 import { cases as renewal } from './cases/renewal.ts'
+import { cases as resumption } from './cases/resumption.ts'
 import { cases as stun } from './cases/stun.ts'
 import { cases as tcp } from './cases/tcp.ts'
 import { cases as traffic } from './cases/traffic.ts'
@@ -43,6 +44,7 @@ const all: readonly Case[] = [
   ...renewal,
   ...children,
   ...unique,
+  ...resumption,
   ...mobike,
   ...mediation,
   ...modes,

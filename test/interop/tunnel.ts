@@ -19,6 +19,8 @@ export interface TunnelOptions {
   readonly ike?: string
   readonly esp?: string
   readonly dpdSeconds?: number
+  /** Of the responder's tickets (RFC 5723), natweave's alone. */
+  readonly ticketKey?: string
   /** Of the initiator. */
   readonly reauthSeconds?: number
   readonly childless?: boolean
@@ -121,6 +123,7 @@ export class Tunnel {
         noble: options.noble === role,
         ...(role === 'initiator' && options.reauthSeconds !== undefined && { reauthSeconds: options.reauthSeconds }),
         ...(role === 'initiator' && options.childless && { childless: true }),
+        ...(role === 'responder' && options.ticketKey !== undefined && { ticketKey: options.ticketKey }),
         ...(options.ppk?.[role] !== undefined && { ppk: options.ppk[role] }),
         ...(options.fragmentSize !== undefined && { fragmentSize: options.fragmentSize[options[role]] }),
         ...(options.auth === undefined ? {} : { auth: options.auth[role] }),
