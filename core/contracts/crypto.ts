@@ -66,6 +66,8 @@ export interface KeyExchange {
    * @throws PeerError PEER_KE_INVALID when the peer's value is no point, out of range, of the wrong length, or all zero
    */
   shared(peerValue: Uint8Array): Uint8Array
+  /** Wipes the secret; the object is dead afterwards. Absent: the secret goes with the object. */
+  destroy?(): void
 }
 
 /** What a responder makes of the initiator's public value. */

@@ -189,6 +189,7 @@ export class Init {
       if (error instanceof PeerError) return sa.drop('init-ke')
       throw error
     }
+    this.#keyExchange!.destroy?.()
     sa.session.acknowledge()
     sa.unprotected = undefined
     sa.giveUpAt = Infinity

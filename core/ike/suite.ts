@@ -233,7 +233,11 @@ export function answerKeyExchange(
 ): KeyExchangeAnswer {
   if (KEMS.includes(group)) return encapsulate(crypto, group, peer, rng)
   const own = crypto.keyExchange(group, rng)
-  return { publicValue: own.publicValue, shared: own.shared(peer) }
+  try {
+    return { publicValue: own.publicValue, shared: own.shared(peer) }
+  } finally {
+    own.destroy?.()
+  }
 }
 
 /** The Key Length attribute that a key without salt belongs to; undefined where the length is fixed. */

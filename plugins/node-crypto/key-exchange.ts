@@ -91,19 +91,20 @@ function ecp({ curve, size, mask }: { curve: string; size: number; mask: number 
 }
 
 const PKCS8_X25519 = Buffer.from('302e020100300506032b656e04220420', 'hex')
-const SPKI_X25519 = Buffer.from('302a300506032b656e032100', 'hex')
 
 /** RFC 8031. Draws 32 octets; RFC 7748's function clamps them. */
 function x25519(rng: Rng): KeyExchange {
   const der = Buffer.concat([PKCS8_X25519, rng.bytes(32)])
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
   der.fill(0)
-  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  const { x } = createPublicKey(privateKey).export({ format: 'jwk' })
   return {
-    publicValue: octets(spki.subarray(SPKI_X25519.length)),
+    publicValue: octets(Buffer.from(x!, 'base64url')),
     shared: peer => {
       checkLength(peer, 32)
-      const publicKey = createPublicKey({ key: Buffer.concat([SPKI_X25519, peer]), format: 'der', type: 'spki' })
+      // OpenSSL takes far longer to read DER; the private key stays in octets, which can be wiped
+      const jwk = { kty: 'OKP', crv: 'X25519', x: Buffer.from(peer).toString('base64url') }
+      const publicKey = createPublicKey({ key: jwk, format: 'jwk' })
       try {
         return octets(diffieHellman({ privateKey, publicKey }))
       } catch (cause) {

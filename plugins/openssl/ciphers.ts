@@ -77,8 +77,12 @@ export class OpensslAead implements Aead {
     library.EVP_CipherUpdate(context, 0, outLength, scratch.place(aad, At.AAD), aad.length)
     const opened = library.EVP_CipherUpdate(context, this.#kind === 'gmac' ? 0 : text, outLength, text, length)
     // CCM looks at the tag while it decrypts, the others at the end
-    if (this.#kind === 'ccm') return opened > 0
-    return opened > 0 && library.EVP_CipherFinal_ex(context, scratch.address + At.TAG, outLength) > 0
+    const genuine =
+      opened > 0 &&
+      (this.#kind === 'ccm' || library.EVP_CipherFinal_ex(context, scratch.address + At.TAG, outLength) > 0)
+    // an error that stays is told to whoever asks next: node:crypto would refuse a good key
+    if (!genuine) library.ERR_clear_error()
+    return genuine
   }
 
   seal(nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {

@@ -29,6 +29,25 @@ export interface Library {
   HMAC_Init_ex(context: number, key: number, length: number, digest: number, engine: number): number
   HMAC_Update(context: number, data: number, length: number): number
   HMAC_Final(context: number, out: number, outLength: number): number
+  HMAC(
+    digest: number,
+    key: number,
+    keyLength: number,
+    data: number,
+    length: number,
+    out: number,
+    outLength: number,
+  ): number
+  EVP_PKEY_new_raw_private_key(type: number, engine: number, key: number, length: number): number
+  EVP_PKEY_new_raw_public_key(type: number, engine: number, key: number, length: number): number
+  EVP_PKEY_get_raw_public_key(key: number, out: number, length: number): number
+  EVP_PKEY_free(key: number): void
+  EVP_PKEY_CTX_new(key: number, engine: number): number
+  EVP_PKEY_CTX_free(context: number): void
+  EVP_PKEY_derive_init(context: number): number
+  EVP_PKEY_derive_set_peer(context: number, peer: number): number
+  EVP_PKEY_derive(context: number, out: number, length: number): number
+  ERR_clear_error(): void
 }
 
 const PROTOTYPES = [
@@ -44,6 +63,17 @@ const PROTOTYPES = [
   'int HMAC_Init_ex(int64 context, int64 key, int length, int64 digest, int64 engine)',
   'int HMAC_Update(int64 context, int64 data, size_t length)',
   'int HMAC_Final(int64 context, int64 out, int64 outLength)',
+  'int64 HMAC(int64 digest, int64 key, int keyLength, int64 data, size_t length, int64 out, int64 outLength)',
+  'int64 EVP_PKEY_new_raw_private_key(int type, int64 engine, int64 key, size_t length)',
+  'int64 EVP_PKEY_new_raw_public_key(int type, int64 engine, int64 key, size_t length)',
+  'int EVP_PKEY_get_raw_public_key(int64 key, int64 out, int64 length)',
+  'void EVP_PKEY_free(int64 key)',
+  'int64 EVP_PKEY_CTX_new(int64 key, int64 engine)',
+  'void EVP_PKEY_CTX_free(int64 context)',
+  'int EVP_PKEY_derive_init(int64 context)',
+  'int EVP_PKEY_derive_set_peer(int64 context, int64 peer)',
+  'int EVP_PKEY_derive(int64 context, int64 out, int64 length)',
+  'void ERR_clear_error()',
 ] as const
 
 /** The process first: Node exports its own OpenSSL. Then what systems call theirs. */

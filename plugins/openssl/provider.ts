@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import { type CryptoProvider, TransformType } from '../../core/contracts/crypto.ts'
 import { UsageError } from '../../core/errors.ts'
-import { Encr, Integ } from '../../core/wire/index.ts'
+import { Encr, Integ, Ke, Prf } from '../../core/wire/index.ts'
 import { type AeadKind, OpensslAead, OpensslCipher, OpensslMac, type Rim } from './ciphers.ts'
+import { hasX25519, X25519KeyExchange } from './key-exchange.ts'
 import { loadLibrary } from './library.ts'
+import { hmac } from './prf.ts'
 import { Scratch } from './scratch.ts'
 
 const AES_BITS: readonly number[] = [128, 192, 256]
@@ -26,7 +28,14 @@ const INTEG: Readonly<Record<number, { readonly name: string; readonly length: n
   [Integ.AUTH_HMAC_SHA2_512_256]: { name: 'EVP_sha512', length: 32 },
 }
 
-/** The packet algorithms of OpenSSL without the objects that `node:crypto` makes for each packet; or why not, in words. */
+const PRF: Readonly<Record<number, { readonly name: string; readonly length: number }>> = {
+  [Prf.PRF_HMAC_SHA1]: { name: 'EVP_sha1', length: 20 },
+  [Prf.PRF_HMAC_SHA2_256]: { name: 'EVP_sha256', length: 32 },
+  [Prf.PRF_HMAC_SHA2_384]: { name: 'EVP_sha384', length: 48 },
+  [Prf.PRF_HMAC_SHA2_512]: { name: 'EVP_sha512', length: 64 },
+}
+
+/** Algorithms of OpenSSL without the objects that `node:crypto` makes for each packet and key; or why not, in words. */
 export function opensslProvider(): CryptoProvider | string {
   const library = loadLibrary()
   if (typeof library === 'string') return library
@@ -45,6 +54,7 @@ export function opensslProvider(): CryptoProvider | string {
     const aead = AES_AEAD[id]
     return aead === undefined ? 0 : aes(bits, aead.name)
   }
+  const x25519 = hasX25519(rim)
   return {
     name: 'openssl',
     origin: { module: import.meta.url, name: 'opensslProvider' },
@@ -53,15 +63,24 @@ export function opensslProvider(): CryptoProvider | string {
         const bits = keyBits ?? (id === Encr.ENCR_CHACHA20_POLY1305 ? 256 : 128)
         return encryption(id, bits) !== 0
       }
-      return type === TransformType.INTEG && INTEG[id] !== undefined && lookup(INTEG[id].name) !== 0
+      if (type === TransformType.KE) return id === Ke.CURVE25519 && x25519
+      const hashed = type === TransformType.PRF ? PRF[id] : type === TransformType.INTEG ? INTEG[id] : undefined
+      return hashed !== undefined && lookup(hashed.name) !== 0
     },
     hash(name, ...data) {
       const hash = createHash(name)
       for (const part of data) hash.update(part)
       return new Uint8Array(hash.digest())
     },
-    prf: id => unsupported(`PRF ${id}`),
-    keyExchange: group => unsupported(`key exchange method ${group}`),
+    prf(id, key, ...data) {
+      const prf = PRF[id]
+      if (prf === undefined) unsupported(`PRF ${id}`)
+      return hmac(rim, lookup(prf.name), prf.length, key, data)
+    },
+    keyExchange(group, rng) {
+      if (group !== Ke.CURVE25519 || !x25519) unsupported(`key exchange method ${group}`)
+      return new X25519KeyExchange(rim, rng)
+    },
     aead(id, key) {
       const cipher = encryption(id, key.length * 8)
       if (cipher === 0) unsupported(`AEAD ${id} with a key of ${key.length} octets`)

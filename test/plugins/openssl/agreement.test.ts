@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type CryptoProvider, TransformType } from '../../../core/contracts/crypto.ts'
-import { Encr, Integ } from '../../../core/wire/index.ts'
+import { PeerError } from '../../../core/errors.ts'
+import { Encr, Integ, Ke, Prf } from '../../../core/wire/index.ts'
 import { nodeCryptoProvider as node } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
+import { SeededRng } from '../../kit/index.ts'
 
 /** One library by two ways: what goes wrong between JavaScript and C shows as a difference. */
 const openssl = opensslProvider() as CryptoProvider
@@ -100,6 +102,60 @@ test.each([
   )
   mine.destroy()
 })
+
+test.each([
+  [Prf.PRF_HMAC_SHA1, 20],
+  [Prf.PRF_HMAC_SHA2_256, 32],
+  [Prf.PRF_HMAC_SHA2_384, 48],
+  [Prf.PRF_HMAC_SHA2_512, 64],
+])('PRF %i is the same, whatever the lengths of key and parts', (id, length) => {
+  const any = fc.oneof(text, exactly(0), fc.uint8Array({ minLength: 600, maxLength: 700 }))
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.array(any, { maxLength: 4 }), (key, parts) => {
+      const [given, before] = [key.slice(), parts.map(part => part.slice())]
+      const out = openssl.prf(id, key, ...parts)
+      expect(out).toHaveLength(length)
+      expect(out).toEqual(node.prf(id, key, ...parts))
+      expect([key, parts]).toEqual([given, before])
+    }),
+  )
+})
+
+test('X25519 agrees with the other way, wipes what it drew, and is over when it is destroyed', () => {
+  const drawn: Uint8Array[] = []
+  const rng = (name: string) => {
+    const seeded = new SeededRng(name)
+    return { bytes: (length: number) => drawn[drawn.push(seeded.bytes(length)) - 1]! }
+  }
+  for (let i = 0; i < 20; i++) {
+    const [mine, theirs] = [
+      openssl.keyExchange(Ke.CURVE25519, rng(`a${i}`)),
+      node.keyExchange(Ke.CURVE25519, rng(`b${i}`)),
+    ]
+    expect(mine.publicValue).toEqual(node.keyExchange(Ke.CURVE25519, rng(`a${i}`)).publicValue)
+    expect(mine.shared(theirs.publicValue)).toEqual(theirs.shared(mine.publicValue))
+    expect(drawn[3 * i]!.every(octet => octet === 0)).toBe(true)
+    mine.destroy!()
+    mine.destroy!()
+    expect(() => mine.shared(theirs.publicValue)).toThrow()
+  }
+})
+
+test.each([Encr.ENCR_AES_GCM_16, Encr.ENCR_AES_CCM_16, Encr.ENCR_CHACHA20_POLY1305])(
+  'what AEAD %i and X25519 refuse leaves no error behind for who uses the library next',
+  id => {
+    const aead = openssl.aead(id, new Uint8Array(id === Encr.ENCR_CHACHA20_POLY1305 ? 32 : 16))
+    const nonce = new Uint8Array(id === Encr.ENCR_AES_CCM_16 ? 11 : 12)
+    expect(aead.open(nonce, new Uint8Array(8), new Uint8Array(40), new Uint8Array(24))).toBe(false)
+    // reading a key, node:crypto takes an error that it finds for its own
+    expect(() => node.keyExchange(Ke.CURVE25519, new SeededRng('x'))).not.toThrow()
+    const refused = openssl.keyExchange(Ke.CURVE25519, new SeededRng('x'))
+    expect(() => refused.shared(new Uint8Array(32))).toThrow(PeerError)
+    expect(() => refused.shared(new Uint8Array(31))).toThrow(PeerError)
+    expect(() => node.keyExchange(Ke.CURVE25519, new SeededRng('x'))).not.toThrow()
+    refused.destroy!()
+  },
+)
 
 test('what it supports it makes, and nothing else', () => {
   for (let id = 0; id < 64; id++) {
