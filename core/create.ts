@@ -66,7 +66,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
   checkRules(settings.policy.rules, strategies)
   const store = resolveLast(container, SA_STORE)
   const time = resolveLast(container, CLOCK)!
-  const engine = new Engine({
+  const engine: Engine = new Engine({
     settings,
     strategies,
     detectors: resolveAll(container, NAT_DETECTOR),
@@ -81,13 +81,14 @@ export function createNatweave(options: NatweaveOptions): Natweave {
       transmit: (packet, flow) => runtime.transmit(packet, flow),
       deliver: packet => runtime.deliver(packet),
       event: event => runtime.event(event),
+      listens: type => runtime.listens(type),
       deviceChanged: () => runtime.deviceChanged(),
       run: action => runtime.run(action),
       fetch: (wish, answered) => runtime.fetch(wish, answered),
     },
   })
   const device = resolveLast(container, DEVICE)
-  const runtime = new Runtime({
+  const runtime: Runtime = new Runtime({
     engine,
     transports,
     device,

@@ -105,6 +105,7 @@ export class Engine {
       counters: child => children.counters(child),
       spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
       expect: spi => this.#early.expect(spi),
+      listens: type => outlet.listens(type),
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
       extension: (sa, { exchange, payloads }, now) => this.services.respond(sa, exchange, payloads, now),
       wake: sa =>

@@ -59,6 +59,7 @@ export interface HostLinks {
   expect: IkeHost['expect']
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
+  listens: IkeHost['listens']
   extension: IkeHost['extension']
   wake: IkeHost['wake']
   lease: LeaseLinks['ask']
@@ -123,6 +124,10 @@ export class Host implements IkeHost {
 
   tasks(): readonly IkeTask[] {
     return [...this.#detectors.flatMap(d => d.tasks()), ...this.#strategies.flatMap(s => s.tasks?.() ?? [])]
+  }
+
+  listens(type: 'message' | 'keys'): boolean {
+    return this.#links.listens(type)
   }
 
   locals(): readonly LocalEndpoint[] {

@@ -9,6 +9,8 @@ export interface EngineOutlet {
   transmit(packet: Packet, flow: Flow): void
   deliver(packet: Packet): void
   event(event: NatweaveEvent): void
+  /** Whether anybody wants these events; else they need not be made. */
+  listens(type: 'message' | 'keys'): boolean
   /** Addresses or routes of the device have to change; `deviceNeeds` tells them. */
   deviceChanged(): void
   /** Something outside has come to an end: `action` is to be called with the time. */

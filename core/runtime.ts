@@ -43,7 +43,8 @@ interface Waiter {
  */
 export class Runtime implements Natweave {
   readonly #parts: RuntimeParts
-  readonly #listeners = new Set<(event: NatweaveEvent) => void>()
+  /** And whether they want keys. */
+  readonly #listeners = new Map<(event: NatweaveEvent) => void, boolean>()
   readonly #waiters = new Set<Waiter>()
   #state: 'new' | 'starting' | 'running' | 'stopping' | 'stopped' = 'new'
   #cancelTimer: () => void = () => {}
@@ -287,14 +288,22 @@ export class Runtime implements Natweave {
     return this.#parts.engine.check()
   }
 
-  on(listener: (event: NatweaveEvent) => void): () => void {
-    this.#listeners.add(listener)
+  on(listener: (event: NatweaveEvent) => void, wanted?: { readonly keys: boolean }): () => void {
+    this.#listeners.set(listener, wanted?.keys === true)
     return () => this.#listeners.delete(listener)
+  }
+
+  /** From the engine: whether anybody wants events of the kinds that cost something to make, and secrets at that. */
+  listens(type: 'message' | 'keys'): boolean {
+    if (type === 'message') return this.#listeners.size > 0
+    for (const wantsKeys of this.#listeners.values()) if (wantsKeys) return true
+    return false
   }
 
   /** From the engine: an event for the application, and for whoever waits for it. */
   event(event: NatweaveEvent): void {
-    for (const listener of this.#listeners) {
+    for (const [listener, wantsKeys] of this.#listeners) {
+      if (event.type === 'keys' && !wantsKeys) continue
       try {
         listener(event)
       } catch (error) {

@@ -205,6 +205,9 @@ export interface Natweave {
   plan(peer: string): readonly PlanReport[]
   /** What can be proved of the configuration with the plugins that are loaded, without a network. */
   check(): CheckReport
-  /** @returns stops listening */
-  on(listener: (event: NatweaveEvent) => void): () => void
+  /**
+   * @param wanted - session keys, as `keys` events, are told to those only who ask for them
+   * @returns stops listening
+   */
+  on(listener: (event: NatweaveEvent) => void, wanted?: { readonly keys: boolean }): () => void
 }

@@ -22,6 +22,8 @@ export interface IkeHost {
   /** Shared by all IKE SAs. */
   readonly reassembly: ReassemblyBudget
   readonly tickets: Tickets
+  /** Whether anybody wants these effects: they cost something to make, and hold secrets. */
+  listens(type: 'message' | 'keys'): boolean
   /** Fresh tasks of all loaded strategies and detectors. */
   tasks(): readonly IkeTask[]
   locals(): readonly LocalEndpoint[]

@@ -42,7 +42,7 @@ import type { Resumption } from './resumption.ts'
 import { Session } from './session.ts'
 import { silence } from './silence.ts'
 import type { AdditionalKe } from './suite.ts'
-import { traced } from './trace.ts'
+import { trace } from './trace.ts'
 
 export interface IkeSaOptions {
   readonly host: IkeHost
@@ -391,7 +391,7 @@ export class IkeSa implements IkeSaView {
     if (payloads === undefined) return this.close('PEER_SYNTAX', 'the peer sent a malformed response', now)
     this.#follow(flow)
     const message: IncomingMessage = { exchange, response: true, messageId, flow, payloads }
-    this.effect(traced('in', message))
+    trace(this, 'in', message)
     try {
       for (const task of this.tasks) task.process?.(message, this, now)
       current.response(this, message, now)
@@ -409,7 +409,7 @@ export class IkeSa implements IkeSaView {
     this.lastIn = now
     const payloads = this.#parse(inner, chain)
     const request: IncomingMessage = { exchange, response: false, messageId, flow, payloads: payloads ?? [] }
-    this.effect(traced('in', request))
+    trace(this, 'in', request)
     this.#follow(flow, this.state === 'connecting')
     this.#answer(request, now, () => {
       if (payloads === undefined)
@@ -477,7 +477,7 @@ export class IkeSa implements IkeSaView {
 
   #seal(message: OutgoingMessage, now: number): ProtectedMessage {
     for (const task of this.tasks) task.build?.(message, this, now)
-    this.effect(traced('out', message))
+    trace(this, 'out', message)
     const flags = (this.initiator ? Flag.INITIATOR : 0) | (message.response ? Flag.RESPONSE : 0)
     const { initiatorSpi, responderSpi } = this
     const head = { initiatorSpi, responderSpi, exchange: message.exchange, flags, messageId: message.messageId }
@@ -488,9 +488,13 @@ export class IkeSa implements IkeSaView {
   }
 
   /** Records unprotected messages in the trace as well. */
-  trace(direction: 'in' | 'out', { header, payloads }: IkeMessage, flow: Flow): void {
+  trace(
+    direction: 'in' | 'out',
+    { header, payloads }: { readonly header: IkeHead; readonly payloads: readonly Payload[] },
+    flow: Flow,
+  ): void {
     const { exchange, flags, messageId } = header
-    this.effect(traced(direction, { exchange, response: (flags & Flag.RESPONSE) !== 0, messageId, payloads, flow }))
+    trace(this, direction, { exchange, response: (flags & Flag.RESPONSE) !== 0, messageId, payloads, flow })
   }
 
   /** Follows the peer to where an authenticated message came from, where that is allowed (RFC 7296 §2.23). */

@@ -3,13 +3,14 @@ import type { ChildSa } from './host.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { DirectionKeys } from './keys.ts'
 
-/** Key material as `keys` events, for decoding captures; the runtime drops them unless the user asked for a key log. */
+/** Key material as `keys` events, for decoding captures; made for those only who have asked for them. */
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, b => b.toString(16).padStart(2, '0')).join('')
 const whole = ({ encr, salt }: DirectionKeys): string => hex(encr) + hex(salt)
 const spi64 = (spi: bigint): string => spi.toString(16).padStart(16, '0')
 
 export function reportIkeKeys(sa: IkeSa): void {
+  if (!sa.host.listens('keys')) return
   const { suite, keys } = sa.channel!
   sa.effect({
     type: 'keys',
@@ -29,7 +30,7 @@ export function reportIkeKeys(sa: IkeSa): void {
 
 export function reportChildKeys(sa: IkeSa, { suite, inbound, outbound }: ChildSa): void {
   // AH hides nothing
-  if (suite.protocol === IpProtocol.AH) return
+  if (suite.protocol === IpProtocol.AH || !sa.host.listens('keys')) return
   const { local, remote } = sa.flow
   const directions = [
     { keys: inbound, src: remote.address, dst: local.address },

@@ -222,17 +222,17 @@ export class Responder {
     if (agreeFragmentation(sa, message.payloads)) payloads.push(...offerFragmentation(this.#host.timers))
     for (const task of sa.tasks)
       task.build?.({ exchange, response: true, messageId: 0, flow, payloads, request }, sa, now)
-    const reply = serializeIke(this.#head(message, sa.responderSpi), payloads)
+    const header = this.#head(message, sa.responderSpi)
+    const reply = serializeIke(header, payloads)
     open()
     const ownRequest = raw.slice()
     sa.initOctets = { own: reply, peer: ownRequest }
-    sa.trace('out', parseIke(reply), flow)
-    const essence = withoutCookie(message)
+    sa.trace('out', { header, payloads }, flow)
     // a retransmitted request gets the same answer; another one with the same SPI is somebody else's or a forgery
     sa.unprotected = (again, other, from, at) => {
       const { own, peer, variants = [] } = sa.initOctets ?? { own: reply, peer: ownRequest }
       if (![peer, ...variants].some(known => equalBytes(again, known))) {
-        if (variants.length === MAX_VARIANTS || !equalBytes(withoutCookie(other), essence))
+        if (variants.length === MAX_VARIANTS || !equalBytes(withoutCookie(other), withoutCookie(parseIke(peer))))
           return sa.drop('init-changed')
         sa.initOctets = { own, peer, variants: [...variants, again.slice()] }
       }

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from '../contracts/ike-task.ts'
 import { ExchangeType, NotifyType, nameOf, type Payload } from '../wire/index.ts'
-import type { IkeEffect } from './host.ts'
+import type { IkeSa } from './ike-sa.ts'
 
 /** One message as people write it: `IKE_SA_INIT request 0 [ SA KE Nonce N(COOKIE) ]`. */
 function summary(exchange: number, response: boolean, messageId: number, payloads: readonly Payload[]): string {
@@ -10,9 +10,13 @@ function summary(exchange: number, response: boolean, messageId: number, payload
   return `${nameOf(ExchangeType, exchange)} ${response ? 'response' : 'request'} ${messageId} [ ${names.join(' ')} ]`
 }
 
-export const traced = (direction: 'in' | 'out', m: IncomingMessage): IkeEffect => ({
-  type: 'message',
-  direction,
-  summary: summary(m.exchange, m.response, m.messageId, m.payloads),
-  flow: m.flow,
-})
+/** Tells of a message where anybody wants to know. */
+export function trace(sa: IkeSa, direction: 'in' | 'out', m: IncomingMessage): void {
+  if (!sa.host.listens('message')) return
+  sa.effect({
+    type: 'message',
+    direction,
+    summary: summary(m.exchange, m.response, m.messageId, m.payloads),
+    flow: m.flow,
+  })
+}

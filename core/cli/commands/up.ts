@@ -39,10 +39,13 @@ export async function run(config: Loaded, flags: UpFlags, out: Output): Promise<
     out.complain(
       `natweave: WARNING: all session keys are written to ${flags.keylog}; whoever reads it can decrypt the traffic`,
     )
-  natweave.on(event => {
-    if (event.type === 'keys') keys?.(event.line)
-    else report(event, flags, out)
-  })
+  natweave.on(
+    event => {
+      if (event.type === 'keys') keys?.(event.line)
+      else report(event, flags, out)
+    },
+    { keys: keys !== undefined },
+  )
   const socket = flags.socket ?? defaultSocket()
   let control: Control | undefined
   try {

@@ -149,6 +149,7 @@ export type Happened = IkeEffect & { readonly at: number; readonly sa: IkeSa }
 
 /** One host: what the engine is to IKE, small enough to see through. */
 export class End implements IkeHost {
+  readonly listens = () => true
   readonly crypto: CryptoProvider
   readonly rng: SeededRng
   readonly timers: IkeSettings
