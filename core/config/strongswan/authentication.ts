@@ -33,9 +33,16 @@ export class Authentication {
     this.refusal =
       locals.length > 1 || remotes.length > 1
         ? 'several rounds of authentication are not supported'
-        : Object.values(this.#methods)
-            .filter(each => each !== 'psk' && each !== EAP && !/^(pubkey|rsa|ecdsa|ed25519|ed448|ike:)/.test(each))
-            .map(each => `authentication ${each} is not supported`)[0]
+        : (Object.values(this.#methods)
+            .filter(
+              each => each !== 'psk' && !EAP.includes(each) && !/^(pubkey|rsa|ecdsa|ed25519|ed448|ike:)/.test(each),
+            )
+            .map(each => `authentication ${each} is not supported`)[0] ??
+          (EAP.includes(this.#methods.local) &&
+          EAP.includes(this.#methods.remote) &&
+          this.#methods.local !== this.#methods.remote
+            ? 'two methods of EAP are not supported'
+            : undefined))
   }
 
   settings(): Record<string, unknown> {
@@ -47,11 +54,14 @@ export class Authentication {
     const { local, remote } = this.#methods
     const [own, theirs] = [method(local), method(remote)]
     if (own !== theirs) settings['auth'] = { local: own, remote: theirs }
+    else if (EAP.includes(own)) settings['auth'] = own
     if (own === 'psk' || theirs === 'psk') settings['psk'] = this.#psk(localId, remoteId)
-    if (own === 'certificate') Object.assign(settings, this.#ownCertificate())
-    if (theirs === 'certificate') Object.assign(settings, this.#trust())
-    if (own === EAP) settings['eap'] = this.#user(localId)
-    if (theirs === EAP) {
+    const tls = own === TLS || theirs === TLS
+    if (own === 'certificate' || tls) Object.assign(settings, this.#ownCertificate())
+    if (theirs === 'certificate' || tls) Object.assign(settings, this.#trust())
+    if (tls) this.#tlsNames(own, localId)
+    if (own === PASSWORD) settings['eap'] = this.#user(localId)
+    if (theirs === PASSWORD) {
       settings['eap'] = { users: this.#secrets.passwords() }
       const asked = this.#remote?.take('eap_id')
       if (asked?.text !== '%any') this.#note(asked, 'dropped', 'whoever has a password in `eap.users` may come in')
@@ -98,6 +108,21 @@ export class Authentication {
       `no secret was found for it: give it in the environment variable ${variable}`,
     )
     return { env: variable }
+  }
+
+  /** In natweave the certificate that EAP-TLS shows has to name the IKE identity; strongSwan may go by another one. */
+  #tlsNames(own: string, localId: string | undefined): void {
+    const mine = own === TLS ? this.#local?.take('eap_id') : undefined
+    if (mine !== undefined && mine.text !== localId)
+      this.#note(mine, 'changed', 'in EAP-TLS natweave says `localId`, which its certificate has to name')
+    const asked = this.#remote?.take('eap_id')
+    if (asked !== undefined && asked.text !== '%any')
+      this.#note(asked, 'dropped', 'whom EAP-TLS has proved is measured by `remoteId`')
+    this.#note(
+      this.#remote?.take('aaa_id'),
+      'dropped',
+      'the server of EAP-TLS is the gateway, and measured by `remoteId`',
+    )
   }
 
   #user(localId: string | undefined): Record<string, unknown> {
@@ -177,8 +202,10 @@ export class Authentication {
   }
 }
 
-const EAP = 'eap-mschapv2'
+const PASSWORD = 'eap-mschapv2'
+const TLS = 'eap-tls'
+const EAP: readonly string[] = [PASSWORD, TLS]
 
-const method = (auth: string): string => (auth === 'psk' || auth === EAP ? auth : 'certificate')
+const method = (auth: string): string => (auth === 'psk' || EAP.includes(auth) ? auth : 'certificate')
 
 const KEY_FOLDERS = ['private', 'rsa', 'ecdsa', 'pkcs8'] as const

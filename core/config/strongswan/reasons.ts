@@ -20,7 +20,6 @@ const REASONS: readonly (readonly [names: RegExp, why: string])[] = [
     /^(send_cert|send_certreq|leftsendcert|rightsendcert)$/,
     'natweave decides by itself which certificates it sends and asks for',
   ],
-  [/^childless$/, 'natweave decides by itself'],
   [/^(over_time|rand_time)$/, 'natweave spreads rekeys by itself'],
   [/^(life_bytes|life_packets)$/, 'the hard limit follows from the soft one'],
   [

@@ -88,6 +88,10 @@ class Translation {
     if (unique !== undefined && ['no', 'never', 'keep', 'replace'].includes(unique.text)) peer['unique'] = unique.text
     else if (isYes(unique?.text)) peer['unique'] = 'replace'
     else this.#note(unique, 'dropped')
+    const childless = section.take('childless')
+    if (childless !== undefined && ['allow', 'prefer', 'force', 'never'].includes(childless.text))
+      peer['childless'] = childless.text
+    else this.#note(childless, 'dropped')
     const fragmentation = section.take('fragmentation')
     if (isNo(fragmentation?.text))
       this.#note(fragmentation, 'dropped', 'write ike.fragmentSize: 0, which holds for all peers')

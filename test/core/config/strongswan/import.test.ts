@@ -218,6 +218,60 @@ secrets { eap-alice { id = alice
     expect([notes, problems]).toEqual([[], []])
   })
 
+  test('EAP-TLS, as client and as gateway, and with nothing else; childless', () => {
+    put({
+      'x509ca/ca.pem': '',
+      'swanctl.conf': `connections {
+  home { remote_addrs = gw.example.org
+    childless = force
+    local { auth = eap-tls
+      id = alice@example.org
+      eap_id = alice@example.org
+      certs = alice.pem }
+    remote { id = gw.example.org }
+    children { net { } } }
+  rw { local { certs = gw.pem
+      id = gw.example.org }
+    remote { auth = eap-tls
+      eap_id = %any }
+    children { net { } } }
+  only { local { auth = eap-tls
+      eap_id = somebody
+      certs = gw.pem }
+    remote { auth = eap-tls
+      id = alice@example.org
+      aaa_id = radius.example.org }
+    children { net { } } }
+}
+secrets { private-gw { file = gw.pem }
+  private-alice { file = alice.pem } }
+`,
+    })
+    const { config, notes, why } = run('swanctl.conf')
+    const trust = { ca: [{ file: join(folder, 'x509ca/ca.pem') }] }
+    expect(config.peers).toMatchObject({
+      home: {
+        auth: { local: 'eap-tls', remote: 'certificate' },
+        certificate: { file: join(folder, 'x509/alice.pem') },
+        key: { file: join(folder, 'private/alice.pem') },
+        childless: 'force',
+        trust,
+      },
+      rw: {
+        auth: { local: 'certificate', remote: 'eap-tls' },
+        key: { file: join(folder, 'private/gw.pem') },
+        trust,
+      },
+      only: { auth: 'eap-tls', certificate: { file: join(folder, 'x509/gw.pem') }, trust },
+    })
+    expect(notes).toEqual([
+      'swanctl.conf:16 connections.only.local.eap_id changed',
+      'swanctl.conf:20 connections.only.remote.aaa_id dropped',
+    ])
+    expect(why).toMatch(/`localId`.*\n.*measured by `remoteId`/)
+    expect(() => parseConfig(config, sources)).not.toThrow()
+  })
+
   test('what natweave cannot do is refused as a whole, with the reason', () => {
     put({
       'swanctl.conf': `connections {
