@@ -252,6 +252,15 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
   return [...configuration, ...result.payloads]
 }
 
+/** Why no peer fits: whether it is the one who calls, or whom it wants to talk to. */
+function stranger(sa: IkeSa, identity: Identity | undefined, wanted: Identity | undefined): string {
+  const known = identity === undefined ? [] : matching(sa, identity, undefined)
+  if (known.length === 0)
+    return `no peer is configured for ${showIdentity(identity)}; add it to peers, or to the remoteId of one`
+  const here = known.map(({ name, localId }) => `${showIdentity(localId)} (peers.${name}.localId)`).join(', ')
+  return `${showIdentity(identity)} wants to talk to ${showIdentity(wanted)}, but to it this host is ${here}`
+}
+
 /** Whom to ask by EAP: the peer whose identity, which is not proved yet, fits. */
 function askByEap(
   sa: IkeSa,
@@ -288,7 +297,7 @@ function authenticate(
   const failed = (why: string): never => {
     throw new PeerError('PEER_AUTH_FAILED', why, NotifyType.AUTHENTICATION_FAILED)
   }
-  if (candidates.length === 0) return failed(`no peer is configured for ${showIdentity(identity)}`)
+  if (candidates.length === 0) return failed(stranger(sa, identity, wanted))
   const reasons: string[] = []
   const settings = candidates.find(candidate => {
     const chosen = choosePpk(sa, candidate, payloads)

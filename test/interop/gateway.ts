@@ -20,6 +20,16 @@ export interface EndWish {
   /** The initiator asks for a virtual address, the responder has some. */
   readonly virtual?: boolean
   readonly unique?: 'replace' | 'keep' | 'never'
+  readonly said?: Partial<Said>
+}
+
+/** What both ends have to say alike; absent: what fits the other end. */
+export interface Said {
+  readonly own: string
+  readonly peer: string
+  readonly secret: string
+  readonly ike: string
+  readonly esp: string
 }
 
 const IKE = 'aes128-sha256-x25519'
@@ -48,12 +58,19 @@ export function end(lab: Lab, host: Host, product: Product, wish: EndWish): End 
     : new Charon(lab, host, config, swanctlConf(wish))
 }
 
-const identities = (role: TunnelConfig['role']): readonly [own: string, peer: string] =>
-  role === 'initiator' ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
+const saying = ({ role, said }: EndWish): Said => ({
+  own: IDENTITY[role],
+  peer: IDENTITY[role === 'initiator' ? 'responder' : 'initiator'],
+  secret: PSK,
+  ike: IKE,
+  esp: ESP,
+  ...said,
+})
 
-function natweaveConfig({ role, children, virtual = false, unique }: EndWish): ConfigInput {
+function natweaveConfig(wish: EndWish): ConfigInput {
+  const { role, children, virtual = false, unique } = wish
   const initiator = role === 'initiator'
-  const [localId, remoteId] = identities(role)
+  const { own, peer, secret, ike, esp } = saying(wish)
   return {
     device: { name: 'natweave0' },
     ike: { retransmit: { timeout: '500ms', tries: 3 } },
@@ -63,10 +80,10 @@ function natweaveConfig({ role, children, virtual = false, unique }: EndWish): C
         ...(initiator && { remote: ADDRESS.moon }),
         ...(virtual && (initiator ? { addresses: ['ipv4'] } : { pool: 'rw' })),
         ...(unique !== undefined && { unique }),
-        localId,
-        remoteId,
-        psk: PSK,
-        proposals: [IKE],
+        localId: own,
+        remoteId: peer,
+        psk: secret,
+        proposals: [ike],
         mobike: false,
         dpd: 0,
         rekey: 0,
@@ -77,7 +94,7 @@ function natweaveConfig({ role, children, virtual = false, unique }: EndWish): C
             {
               ...(local !== undefined && { local: [local] }),
               ...(remote !== undefined && { remote: [remote] }),
-              proposals: [ESP],
+              proposals: [esp],
               rekey: 0,
               start: trap ? ('trap' as const) : ('connect' as const),
             },
@@ -88,14 +105,15 @@ function natweaveConfig({ role, children, virtual = false, unique }: EndWish): C
   }
 }
 
-function swanctlConf({ role, children, virtual = false, unique }: EndWish): string {
+function swanctlConf(wish: EndWish): string {
+  const { role, children, virtual = false, unique } = wish
   const initiator = role === 'initiator'
-  const [own, peer] = identities(role)
+  const { own, peer, secret, ike, esp } = saying(wish)
   const sections = Object.entries(children).map(
     ([name, { local, remote }]) => `${name} {
         ${local === undefined ? '' : `local_ts = ${local}`}
         ${remote === undefined ? '' : `remote_ts = ${remote}`}
-        esp_proposals = ${ESP}
+        esp_proposals = ${esp}
         rekey_time = 0
       }`,
   )
@@ -105,7 +123,7 @@ function swanctlConf({ role, children, virtual = false, unique }: EndWish): stri
     ${initiator ? `remote_addrs = ${ADDRESS.moon}` : `local_addrs = ${ADDRESS.moon}`}
     ${virtual ? (initiator ? 'vips = 0.0.0.0' : 'pools = rw') : ''}
     ${unique === undefined ? '' : `unique = ${unique}`}
-    proposals = ${IKE}
+    proposals = ${ike}
     encap = no
     mobike = no
     rekey_time = 0
@@ -122,7 +140,7 @@ pools {
   rw { addrs = ${ADDRESS.pool} }
 }
 secrets {
-  ike { secret = "${PSK}" }
+  ike { secret = "${secret}" }
 }
 `
 }

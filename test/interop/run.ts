@@ -11,6 +11,7 @@ import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
 import { cases as plugins } from './cases/plugins.ts'
 import { cases as quantum } from './cases/quantum.ts'
+import { cases as refusals } from './cases/refusals.ts'
 import { cases as renewal } from './cases/renewal.ts'
 import { cases as resumption } from './cases/resumption.ts'
 import { cases as stun } from './cases/stun.ts'
@@ -45,6 +46,7 @@ const all: readonly Case[] = [
   ...children,
   ...unique,
   ...resumption,
+  ...refusals,
   ...mobike,
   ...mediation,
   ...modes,
