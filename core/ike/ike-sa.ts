@@ -487,16 +487,6 @@ export class IkeSa implements IkeSaView {
     return new ProtectedMessage(this.channel!.outbound, head, chain, this.size, family)
   }
 
-  /** Records unprotected messages in the trace as well. */
-  trace(
-    direction: 'in' | 'out',
-    { header, payloads }: { readonly header: IkeHead; readonly payloads: readonly Payload[] },
-    flow: Flow,
-  ): void {
-    const { exchange, flags, messageId } = header
-    trace(this, direction, { exchange, response: (flags & Flag.RESPONSE) !== 0, messageId, payloads, flow })
-  }
-
   /** Follows the peer to where an authenticated message came from, where that is allowed (RFC 7296 §2.23). */
   #follow(flow: Flow, floating = false): void {
     if (sameFlow(flow, this.flow) || this.mobility.enabled) return

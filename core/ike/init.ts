@@ -29,6 +29,7 @@ import { hasAdditional, keGroupsOf, offerProposals, parseProposals, usablePropos
 import { offerRedirect, redirection } from './redirect.ts'
 import { checkIkeChoice } from './selection.ts'
 import type { IkeSuite } from './suite.ts'
+import { traceOpen } from './trace.ts'
 
 /** IKE_SA_INIT of the initiator, RFC 7296 §1.2, with COOKIE (§2.6) and INVALID_KE_PAYLOAD (§1.3). */
 
@@ -107,7 +108,7 @@ export class Init {
       },
       payloads,
     )
-    sa.trace('out', parseIke(this.#message), sa.flow)
+    traceOpen(sa, 'out', parseIke(this.#message), sa.flow)
     const datagrams = [this.#message]
     sa.session.requested({ datagrams: () => datagrams }, now)
     sa.transmit(datagrams, sa.flow, now)
@@ -117,7 +118,7 @@ export class Init {
     const sa = this.#sa
     const { header, payloads } = message
     if ((header.flags & Flag.RESPONSE) === 0 || !sa.session.expects(header.messageId)) return sa.drop('message-id')
-    sa.trace('in', message, flow)
+    traceOpen(sa, 'in', message, flow)
     const cookie = findNotify(payloads, NotifyType.COOKIE)
     if (cookie !== undefined && payloadOf(payloads, 'SA') === undefined) return this.#retry(cookie, now)
     const invalidKe = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)

@@ -28,6 +28,7 @@ import { type ProposalSpec, parseProposals, usableProposals } from './proposal.t
 import { freshSpi } from './rekey-ike.ts'
 import { ikeSuite, selectProposal, suiteFits } from './selection.ts'
 import { answerKeyExchange } from './suite.ts'
+import { traceOpen } from './trace.ts'
 
 /**
  * The responder's front door, RFC 7296 §2.6: answers IKE_SA_INIT and IKE_SESSION_RESUME requests. It keeps no state before the peer has shown
@@ -207,7 +208,7 @@ export class Responder {
   #accept(sa: IkeSa, { raw, message, flow, now }: Request, payloads: Payload[], open: () => void): Answered {
     const { exchange } = message.header
     const request = { exchange, response: false, messageId: 0, flow, payloads: message.payloads }
-    sa.trace('in', message, flow)
+    traceOpen(sa, 'in', message, flow)
     const forced = this.#host.peers().some(p => p.encapsulation === 'force' && matchesAddress(p.remote, flow))
     if (forced) sa.learn('forceEncapsulation', true, 'encapsulation: force', now)
     this.#host.observe(sa)
@@ -227,7 +228,7 @@ export class Responder {
     open()
     const ownRequest = raw.slice()
     sa.initOctets = { own: reply, peer: ownRequest }
-    sa.trace('out', { header, payloads }, flow)
+    traceOpen(sa, 'out', { header, payloads }, flow)
     // a retransmitted request gets the same answer; another one with the same SPI is somebody else's or a forgery
     sa.unprotected = (again, other, from, at) => {
       const { own, peer, variants = [] } = sa.initOctets ?? { own: reply, peer: ownRequest }

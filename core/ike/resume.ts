@@ -21,6 +21,7 @@ import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
 import { offerRedirect, redirection } from './redirect.ts'
 import type { Ticket } from './resumption.ts'
+import { traceOpen } from './trace.ts'
 
 /** IKE_SESSION_RESUME of the initiator, RFC 5723 §4.3, with COOKIE; it takes the place of IKE_SA_INIT. */
 
@@ -79,7 +80,7 @@ export class Resume {
     const exchange = ExchangeType.IKE_SESSION_RESUME
     const head = { initiatorSpi, responderSpi: 0n, exchange, flags: Flag.INITIATOR, messageId: 0 }
     this.#message = serializeIke(head, payloads)
-    sa.trace('out', parseIke(this.#message), sa.flow)
+    traceOpen(sa, 'out', parseIke(this.#message), sa.flow)
     const datagrams = [this.#message]
     sa.session.requested({ datagrams: () => datagrams }, now)
     sa.transmit(datagrams, sa.flow, now)
@@ -90,7 +91,7 @@ export class Resume {
     const { header, payloads } = message
     if ((header.flags & Flag.RESPONSE) === 0 || !sa.session.expects(header.messageId)) return sa.drop('message-id')
     if (header.exchange !== ExchangeType.IKE_SESSION_RESUME) return sa.drop('wrong-exchange')
-    sa.trace('in', message, flow)
+    traceOpen(sa, 'in', message, flow)
     const nonce = payloadOf(payloads, 'Nonce')
     const cookie = findNotify(payloads, NotifyType.COOKIE)
     if (cookie !== undefined && nonce === undefined) return this.#again(cookie.data, now)

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from '../contracts/ike-task.ts'
-import { ExchangeType, NotifyType, nameOf, type Payload } from '../wire/index.ts'
+import type { Flow } from '../contracts/net.ts'
+import { ExchangeType, Flag, type IkeHead, NotifyType, nameOf, type Payload } from '../wire/index.ts'
 import type { IkeSa } from './ike-sa.ts'
 
 /** One message as people write it: `IKE_SA_INIT request 0 [ SA KE Nonce N(COOKIE) ]`. */
@@ -19,4 +20,15 @@ export function trace(sa: IkeSa, direction: 'in' | 'out', m: IncomingMessage): v
     summary: summary(m.exchange, m.response, m.messageId, m.payloads),
     flow: m.flow,
   })
+}
+
+/** The same for one that is not protected. */
+export function traceOpen(
+  sa: IkeSa,
+  direction: 'in' | 'out',
+  { header, payloads }: { readonly header: IkeHead; readonly payloads: readonly Payload[] },
+  flow: Flow,
+): void {
+  const { exchange, flags, messageId } = header
+  trace(sa, direction, { exchange, response: (flags & Flag.RESPONSE) !== 0, messageId, payloads, flow })
 }
