@@ -306,6 +306,7 @@ export class Engine {
   stop(now: number): void {
     this.#now = now
     this.services.tell({ type: 'stop' }, now)
+    for (const peer of this.peersByName.values()) peer.keepTicket(undefined)
   }
 
   timeout(now: number): void {

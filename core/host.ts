@@ -316,7 +316,7 @@ export class Host implements IkeHost {
     const owner = `${identity.type}:${identity.value}`
     // who authenticates anew from where it is goes on with its address, even where an identity stands for many hosts
     if (this.#again(sa, wanted) && leases.again(owner, wanted!)) return wanted
-    return leases.lease(owner, isOneHost(peer))
+    return leases.lease(owner, isOneHost(peer), wanted)
   }
 
   prepareLease(sa: IkeSa, identity: Identity, wanted: Address | undefined, now: number): boolean {

@@ -1,6 +1,6 @@
 import type { Address } from './contracts/net.ts'
 import type { PoolSettings } from './contracts/settings.ts'
-import { addressPlus, formatAddress, prefixRange } from './wire/index.ts'
+import { addressPlus, formatAddress, parseAddress, prefixRange, rangeContains } from './wire/index.ts'
 
 interface Lease {
   readonly owner: string
@@ -28,16 +28,17 @@ export class Pool {
   /**
    * @param shared - true: all uses of an owner, such as an SA and the one that replaces it, have the same address; false:
    *   the owner stands for several hosts at once, and each has its own
+   * @param wanted - given where the owner has none and nobody has had it: after a restart of this host it was the owner's
    * @returns undefined when all addresses are in use by others
    */
-  lease(owner: string, shared: boolean): Address | undefined {
+  lease(owner: string, shared: boolean, wanted?: Address): Address | undefined {
     const before = this.#owned.get(owner)
     const lease = this.#leases.get(before ?? '')
     if (before !== undefined && lease !== undefined && (shared || lease.users === 0)) {
       lease.users++
       return before
     }
-    const address = this.#free()
+    const address = lease === undefined && this.#fresh(wanted) ? wanted : this.#free()
     if (address === undefined) return undefined
     const idle = this.#leases.get(address)
     if (idle !== undefined && this.#owned.get(idle.owner) === address) this.#owned.delete(idle.owner)
@@ -60,8 +61,19 @@ export class Pool {
     if (lease !== undefined && lease.users > 0) lease.users--
   }
 
+  /** Whether it is of this pool, and nobody has had it. */
+  #fresh(address: Address | undefined): address is Address {
+    if (address === undefined || this.#leases.has(address)) return false
+    const bytes = parseAddress(address)
+    const end = addressPlus(this.#first, this.#size - 1)!
+    return bytes !== undefined && rangeContains({ start: this.#first, end }, bytes)
+  }
+
   #free(): Address | undefined {
-    if (this.#next < this.#size) return formatAddress(addressPlus(this.#first, this.#next++)!)
+    while (this.#next < this.#size) {
+      const address = formatAddress(addressPlus(this.#first, this.#next++)!)
+      if (!this.#leases.has(address)) return address
+    }
     for (const [address, lease] of this.#leases) if (lease.users === 0) return address
     return undefined
   }

@@ -63,7 +63,7 @@ export class AuthExchange implements Exchange {
       ...(isExact(remoteId) ? [{ type: 'IDr', ...toIdentification(remoteId) } as const] : []),
       ...(proof === undefined ? [] : [proof.auth]),
       ...(peerProof(sa, settings) === 'eap' ? [notify(NotifyType.EAP_ONLY_AUTHENTICATION)] : []),
-      ...requestConfiguration(settings, sa.renews?.virtual),
+      ...requestConfiguration(settings, sa.renews?.virtual ?? sa.resumption?.virtual),
       ...(this.#intent === undefined ? [] : intentPayloads(this.#intent, false)),
       ...offerMobike(sa),
       ...requestTicket(sa),

@@ -15,7 +15,7 @@ import type { IkeSa } from './ike-sa.ts'
 const { INTERNAL_IP4_ADDRESS, INTERNAL_IP6_ADDRESS, INTERNAL_IP4_DNS, INTERNAL_IP6_DNS } = ConfigAttribute
 const EMPTY = new Uint8Array(0)
 
-/** @param before - addresses that an SA which this one renews has: the same are asked for */
+/** @param before - addresses that an SA which this one renews or resumes has: the same are asked for */
 export function requestConfiguration(settings: PeerSettings, before: readonly Address[] = []): Payload[] {
   if (settings.requestAddresses.length === 0) return []
   const attributes = settings.requestAddresses.flatMap(family => [

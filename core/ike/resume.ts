@@ -41,11 +41,11 @@ export class Resume {
 
   /** @param ticket - stays the caller's; it is not looked at any more once the exchange is over */
   constructor(sa: IkeSa, ticket: Ticket, now: number) {
-    const { identity, authenticatedAt } = ticket
+    const { identity, authenticatedAt, virtual } = ticket
     this.#sa = sa
     this.#ticket = ticket
     this.#nonce = sa.rng.bytes(NONCE)
-    sa.resumption = { identity, authenticatedAt }
+    sa.resumption = { identity, authenticatedAt, virtual }
     sa.session.hasten(TRIES)
     sa.unprotected = (raw, message, flow, at) => this.#receive(raw, message, flow, at)
     this.#extras = this.#build(now)

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from '../contracts/ike-task.ts'
+import type { Address } from '../contracts/net.ts'
 import type { Identity, PeerSettings } from '../contracts/settings.ts'
 import { PeerError } from '../errors.ts'
 import { ExchangeType, type Identification, NotifyType, type Payload } from '../wire/index.ts'
@@ -27,6 +28,8 @@ export interface Ticket {
   readonly identity: Identity
   readonly ppk: string | undefined
   readonly authenticatedAt: number
+  /** Inner addresses that this end had from the peer. */
+  readonly virtual: readonly Address[]
   /** Monotonic ms. */
   readonly until: number
   /** `line` of the IKE SA. */
@@ -39,6 +42,8 @@ export interface Resumption {
   readonly identity: Identity
   /** Monotonic ms when both ends last proved who they are. */
   readonly authenticatedAt: number
+  /** At the initiator: inner addresses it had, and asks for again. */
+  readonly virtual?: readonly Address[]
   /** At the responder. */
   readonly ticket?: Pick<OpenTicket, 'id' | 'until' | 'idi' | 'settings'>
 }
@@ -71,6 +76,7 @@ export function receiveTicket(sa: IkeSa, payloads: readonly Payload[], now: numb
     identity: sa.remoteId!,
     ppk: ppkOf(sa),
     authenticatedAt: sa.authenticatedAt,
+    virtual: sa.virtual,
     until: now + seconds * 1_000,
     line: sa.line,
   }

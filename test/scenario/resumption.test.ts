@@ -3,6 +3,7 @@ import type { AuthSettings, IkeSettings } from '../../core/index.ts'
 import { eapMschapv2, x509 } from '../../plugins/index.ts'
 import { topologies } from '../kit/index.ts'
 import { dns, issue, trusting } from '../plugins/x509/authority.ts'
+import { client, INNER, registered, serving, steps, talk } from './mediation.ts'
 import {
   clients,
   drive,
@@ -77,6 +78,25 @@ describe('the gateway restarts', () => {
     await net.advance(1_000)
     expect(openings(a)).not.toContain('IKE_SA_INIT')
     expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+  })
+
+  scenario('and all come back in another order: each has its own address', async seed => {
+    const { net, alice, bob, moon } = topologies.samenat({ seed, trace: false })
+    const a = await node(net, alice, { peers: [toMoon(eager)] })
+    const b = await node(net, bob, { peers: [toMoon({ ...eager, me: 'bob' })] })
+    const first = await node(net, moon, { peers: [clients()], ike: kept })
+    await a.connect('moon')
+    await b.connect('moon')
+    await first.crash()
+    await net.until(() => a.peer('moon').state !== 'established', { within: 60_000 })
+    await drive(net, a.natweave.disconnect('moon'))
+    const again = await node(net, moon, { peers: [clients()], ike: kept })
+    await net.until(() => again.of('established').length === 1, { within: 120_000 })
+    // a stranger to the new process: it gets what nobody was given
+    await a.connect('moon')
+    expect([a, b].map(n => n.peer('moon').resumed)).toEqual([undefined, true])
+    expect([a, b].map(n => n.peer('moon').virtualAddresses)).toEqual([['10.9.0.1'], ['10.9.0.2']])
+    expect([await ping(net, alice, '10.3.0.5'), await ping(net, bob, '10.3.0.5')]).toEqual([3, 3])
   })
 
   scenario('after the IKE SA was rekeyed', async seed => {
@@ -238,4 +258,44 @@ scenario('a client by EAP is who EAP has proved it to be, without another passwo
   expect(again.of('established')).toMatchObject([{ remoteId: 'alice', resumed: true }])
   expect(again.of('message').some(e => e.summary.includes('EAP'))).toBe(false)
   expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+})
+
+describe('mediated (plugin ike-me)', () => {
+  scenario('the peer restarts: found again through the server, and resumed over the path that is found', async seed => {
+    const topology = topologies.nat2({ seed, trace: false })
+    const { net, alice, bob } = topology
+    const wish = { ike: kept }
+    const { a, b } = await registered(topology, { a: { peer: eager, med: eager }, b: wish })
+    await drive(net, a.natweave.connect('bob'))
+    await b.crash()
+    a.events.length = 0
+    const again = await node(net, bob, client('bob', ['alice'], wish))
+    await net.until(() => again.of('established').some(e => e.peer === 'alice'), { within: 120_000 })
+    await net.advance(1_000)
+    expect(a.peer('bob')).toMatchObject({ resumed: true, remote: '198.51.100.2:4500', plan: { path: 'ike-me' } })
+    expect(a.fact('bob', 'mediationAltered')).toBe(false)
+    expect(await talk(net, alice, bob)).toEqual([3, 3])
+  })
+
+  scenario('the server restarts: the connection to it is resumed, and mediates', async seed => {
+    const topology = topologies.nat2({ seed, trace: false })
+    const { net, med, alice, bob } = topology
+    alice.addAddress(`${INNER.alice}/32`)
+    bob.addAddress(`${INNER.bob}/32`)
+    const server = { ...serving(), ike: kept }
+    const first = await node(net, med, server)
+    const [a, b] = [
+      await node(net, alice, client('alice', ['bob'], { med: eager })),
+      await node(net, bob, client('bob', ['alice'], { med: eager })),
+    ]
+    await net.until(() => steps(first, 'clients', 'registered').length === 2, { within: 10_000 })
+    await net.advance(50)
+    await first.crash()
+    const again = await node(net, med, { ...serving(), ike: kept })
+    await net.until(() => steps(again, 'clients', 'registered').length === 2, { within: 120_000 })
+    await net.advance(50)
+    expect([a, b].map(n => n.peer('med').resumed)).toEqual([true, true])
+    await a.connect('bob')
+    expect(await talk(net, alice, bob)).toEqual([3, 3])
+  })
 })

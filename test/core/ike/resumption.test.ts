@@ -329,6 +329,30 @@ describe('the answer to IKE_SESSION_RESUME', () => {
   })
 })
 
+test('whatever comes in place of the messages in the clear: dropped or refused, never more', () => {
+  const rng = new SeededRng('resume')
+  const { p, ticket } = crashed()
+  for (let i = 0; i < 400; i++) {
+    for (const end of [p.left, p.right]) {
+      end.sas.clear()
+      end.halfOpen.clear()
+    }
+    p.wire.length = 0
+    p.resume({ ...ticket, d: ticket.d.slice() })
+    if (i % 2 === 1) p.deliver()
+    const next = p.wire.shift()!
+    const bytes = next.bytes.slice(0, i % 5 === 0 ? rng.below(next.bytes.length) : next.bytes.length)
+    for (let n = 1 + rng.below(4); n > 0 && bytes.length > 0; n--) bytes[rng.below(bytes.length)]! ^= 1 + rng.below(255)
+    p.deliver({ ...next, bytes })
+    p.wire.length = 0
+  }
+  p.left.sas.clear()
+  // the ticket is as good as before
+  p.resume(ticket)
+  p.settle()
+  expect(states(p)).toEqual(['established', 'established'])
+})
+
 describe('getting tickets', () => {
   test('none where this side, or the other, does not want to', () => {
     const silent = new Pair({ sun: { resumption: false } }).established()
