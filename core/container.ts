@@ -23,6 +23,8 @@ export class PluginHost {
   readonly #plugins: readonly Plugin[]
   readonly #started: Plugin[] = []
   #container: DependencyContainer | undefined
+  /** Plugins by what they have registered, in order. */
+  readonly #registrants = new Map<InjectionToken, readonly string[]>()
 
   /** @throws NatweaveError PLUGIN_NAME, PLUGIN_DUPLICATE, PLUGIN_API */
   constructor(plugins: readonly Plugin[]) {
@@ -54,11 +56,21 @@ export class PluginHost {
       if (missing !== undefined)
         throw broken('PLUGIN_REQUIRES', plugin, `needs ${describe(missing)}, which no plugin before it registers`)
       try {
-        plugin.register(container)
+        plugin.register(noting(container, token => this.#note(token, plugin)))
       } catch (error) {
         throw broken('PLUGIN_REGISTER', plugin, `does not register: ${message(error)}`, error)
       }
     }
+  }
+
+  #note(token: InjectionToken, { name }: Plugin): void {
+    this.#registrants.set(token, [...(this.#registrants.get(token) ?? []), name])
+  }
+
+  /** All registrations of a token, in order, each with the name of the plugin it came from. */
+  parts<T>(token: InjectionToken<T>): readonly (readonly [part: T, plugin: string])[] {
+    const names = this.#registrants.get(token) ?? []
+    return this.#container === undefined ? [] : resolveAll(this.#container, token).map((part, i) => [part, names[i]!])
   }
 
   /** @throws NatweaveError PLUGIN_START; what was started before is stopped again */
@@ -86,6 +98,18 @@ export class PluginHost {
     }
     if (failure !== undefined) throw failure
   }
+}
+
+/** The same container, which tells what is registered by it. */
+function noting(container: DependencyContainer, note: (token: InjectionToken) => void): DependencyContainer {
+  const seen: DependencyContainer = Object.create(container)
+  // all other ways to register come down to this one
+  const register = (token: InjectionToken, ...how: [never]): DependencyContainer => {
+    note(token)
+    container.register(token, ...how)
+    return seen
+  }
+  return Object.assign(seen, { register })
 }
 
 const broken = (code: string, { name }: Plugin, problem: string, cause?: unknown): NatweaveError =>

@@ -62,15 +62,17 @@ export function createNatweave(options: NatweaveOptions): Natweave {
   host.register(container)
   const transports = resolveAll(container, TRANSPORT)
   if (transports.length === 0) throw new UsageError('USAGE_NO_TRANSPORT', 'no transport is loaded; add the plugin udp')
-  const strategies = [direct, none, new Tunnel(), new TransportMode(), ...resolveAll(container, STRATEGY)]
+  const [plugged, detectors, services] = [host.parts(STRATEGY), host.parts(NAT_DETECTOR), host.parts(SERVICE)]
+  const strategies = [direct, none, new Tunnel(), new TransportMode(), ...plugged.map(([part]) => part)]
   checkRules(settings.policy.rules, strategies)
   const store = resolveLast(container, SA_STORE)
   const time = resolveLast(container, CLOCK)!
   const engine: Engine = new Engine({
     settings,
     strategies,
-    detectors: resolveAll(container, NAT_DETECTOR),
-    services: resolveAll(container, SERVICE),
+    detectors: detectors.map(([part]) => part),
+    services: services.map(([part]) => part),
+    owners: new Map<unknown, string>([...plugged, ...detectors, ...services]),
     planes: resolveAll(container, DATA_PLANE),
     crypto: combineProviders(resolveAll(container, CRYPTO)),
     rng: resolveLast(container, RNG)!,

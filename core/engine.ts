@@ -51,6 +51,8 @@ const { UDP, ESP, AH } = IpProtocol
 
 export interface EngineOptions extends HostOptions {
   readonly services: readonly ServiceFactory[]
+  /** Names of the plugins that brought strategies, detectors and services. */
+  readonly owners?: ReadonlyMap<unknown, string>
   /** Asked in order before the portable plane. */
   readonly planes: readonly DataPlane[]
   readonly outlet: EngineOutlet
@@ -88,7 +90,7 @@ export class Engine {
   constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
     this.#settings = settings
-    const rim = new Rim(outlet, (packet, flow) => this.services.reroute(packet, flow))
+    const rim = new Rim(outlet, (packet, flow) => this.services.reroute(packet, flow, this.#now))
     this.#rim = rim
     const watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
     const planeOutlet = {
@@ -118,6 +120,11 @@ export class Engine {
     })
     this.services = servicesOf(options, {
       perform: (out, by, now) => perform(out, by, wishes, now),
+      broken: (plugin, why, now) => {
+        rim.drop('plugin-failed')
+        rim.event('', { type: 'plugin-failed', plugin, why }, now)
+      },
+      soughtBy: path => [...this.peersByName.values()].flatMap(p => (p.path === path ? [p.settings.name] : [])),
       changed: () => {
         this.#refreshLocals()
         for (const peer of this.peersByName.values()) peer.review.want(this.#now)

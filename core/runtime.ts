@@ -302,6 +302,8 @@ export class Runtime implements Natweave {
 
   /** From the engine: an event for the application, and for whoever waits for it. */
   event(event: NatweaveEvent): void {
+    if (event.type === 'plugin-failed')
+      this.#parts.log.error('a plugin has failed and is stopped', { plugin: event.plugin, error: event.why })
     for (const [listener, wantsKeys] of this.#listeners) {
       if (event.type === 'keys' && !wantsKeys) continue
       try {

@@ -17,6 +17,10 @@ export interface ServicesEngine {
   perform(out: EngineRequest, by: Service, now: number): void
   /** There are other candidates now. */
   changed(): void
+  /** A service has thrown, and is left alone from now on. `plugin`: whose it is. */
+  broken(plugin: string, why: string, now: number): void
+  /** Peers that this path strategy is looking for. */
+  soughtBy(path: string): readonly string[]
 }
 
 interface ServiceSources extends Omit<ServiceContext, 'peers'> {
@@ -24,17 +28,28 @@ interface ServiceSources extends Omit<ServiceContext, 'peers'> {
   readonly strategies: readonly Strategy[]
   readonly detectors: readonly NatDetector[]
   readonly services: readonly ServiceFactory[]
+  /** Names of the plugins that brought strategies, detectors and services. */
+  readonly owners?: ReadonlyMap<unknown, string>
 }
 
 /** Everything among these parts that lives as long as the build. */
 export function servicesOf(
-  { settings, strategies, detectors, services, crypto, rng }: ServiceSources,
+  { settings, strategies, detectors, services, owners, crypto, rng }: ServiceSources,
   engine: ServicesEngine,
 ): Services {
   const context = { crypto, rng, peers: Object.values(settings.peers), leased: Object.values(settings.leased ?? {}) }
   const paths = strategies.filter((s): s is PathStrategy => s.slot === 'path')
-  const others = [...detectors.flatMap(d => d.serve?.(context) ?? []), ...services.map(make => make(context))]
-  return new Services(new Map(paths.map(path => [path.name, path.serve(context)])), others, engine)
+  const plugins = new Map<Service, string>()
+  const owned = (service: Service, by: { readonly name: string }): Service => {
+    plugins.set(service, owners?.get(by) ?? by.name)
+    return service
+  }
+  const others = [
+    ...detectors.flatMap(d => (d.serve === undefined ? [] : owned(d.serve(context), d))),
+    ...services.map(make => owned(make(context), make)),
+  ]
+  const found = new Map(paths.map(path => [path.name, owned(path.serve(context), path)]))
+  return new Services(found, others, plugins, engine)
 }
 
 /** Runs the services of a build: tells them what happens, and the engine what they want, in order. */
@@ -44,6 +59,9 @@ export class Services {
   readonly #paths: ReadonlyMap<string, Service>
   readonly #claiming: readonly Service[]
   readonly #rerouting: readonly Service[]
+  readonly #plugins: ReadonlyMap<Service, string>
+  /** Those that have thrown, and why: a stranger's mistake must not take the others along. */
+  readonly #broken = new Map<Service, string>()
   readonly #engine: ServicesEngine
   /** Established IKE SAs by the line they are of. */
   readonly #sas = new Map<string, IkeSa>()
@@ -55,12 +73,19 @@ export class Services {
   /**
    * @param paths - the service behind each path strategy
    * @param others - of detectors and plugins
+   * @param plugins - whose they are
    */
-  constructor(paths: ReadonlyMap<string, Service>, others: readonly Service[], engine: ServicesEngine) {
+  constructor(
+    paths: ReadonlyMap<string, Service>,
+    others: readonly Service[],
+    plugins: ReadonlyMap<Service, string>,
+    engine: ServicesEngine,
+  ) {
     this.#paths = paths
     this.#all = [...new Set([...paths.values(), ...others])]
     this.#claiming = this.#all.filter(s => s.claims !== undefined)
     this.#rerouting = this.#all.filter(s => s.reroute !== undefined)
+    this.#plugins = plugins
     this.#engine = engine
   }
 
@@ -81,13 +106,13 @@ export class Services {
 
   get deadline(): number {
     let due = this.candidates.deadline
-    for (const service of this.#all) due = Math.min(due, service.deadline)
+    for (const service of this.#all) due = Math.min(due, this.#due(service))
     return due
   }
 
   timeout(now: number): void {
     if (this.candidates.timeout(now)) this.#announce(now)
-    for (const service of this.#all) if (service.deadline <= now) this.#step(service, { type: 'timeout' }, now)
+    for (const service of this.#all) if (this.#due(service) <= now) this.#step(service, { type: 'timeout' }, now)
     this.drain(now)
   }
 
@@ -106,7 +131,11 @@ export class Services {
   /** Tells the service that leases by this name. */
   lease(by: string, input: Extract<ServiceIn, { readonly type: 'lease' | 'release' }>, now: number): void {
     const service = this.#lender(by)
-    if (service !== undefined) this.answer(service, input, now)
+    if (service === undefined) return
+    const why = this.#broken.get(service)
+    if (why !== undefined && input.type === 'lease')
+      this.#queue.push([service, { type: 'unleased', tag: input.tag, why }])
+    this.answer(service, input, now)
   }
 
   /** @throws ConfigError naming the pool that no service leases for */
@@ -123,7 +152,11 @@ export class Services {
   /** Has the path look for a peer, or look no longer. */
   ask(path: string, input: Extract<ServiceIn, { readonly type: 'find' | 'forget' }>, now: number): void {
     const service = this.#paths.get(path)
-    if (service !== undefined) this.answer(service, input, now)
+    if (service === undefined) return
+    const why = this.#broken.get(service)
+    if (why === undefined) return this.answer(service, input, now)
+    if (input.type === 'find') this.#queue.push([service, lost(input.peer, why)])
+    this.drain(now)
   }
 
   /**
@@ -138,7 +171,7 @@ export class Services {
 
   #offer(packet: Packet, flow: Flow, now: number): 'taken' | Flow {
     for (const service of this.#claiming) {
-      const claimed = service.claims!(packet, flow)
+      const claimed = this.#claimed(service, packet, flow, now)
       if (claimed === undefined) continue
       if (claimed !== 'mine') return claimed
       this.answer(service, { type: 'datagram', bytes: octets(packet), flow }, now)
@@ -147,10 +180,31 @@ export class Services {
     return flow
   }
 
-  reroute(packet: Packet, flow: Flow): Flow | 'taken' {
+  #claimed(service: Service, packet: Packet, flow: Flow, now: number): 'mine' | Flow | undefined {
+    if (this.#broken.has(service)) return undefined
+    const { start, end } = packet
+    try {
+      return service.claims!(packet, flow)
+    } catch (error) {
+      this.#broke(service, 'claims', error, now)
+      packet.start = start
+      packet.end = end
+      this.drain(now)
+      return undefined
+    }
+  }
+
+  reroute(packet: Packet, flow: Flow, now: number): Flow | 'taken' {
     for (const service of this.#rerouting) {
-      const via = service.reroute!(packet, flow)
-      if (via !== undefined) return via
+      if (this.#broken.has(service)) continue
+      try {
+        const via = service.reroute!(packet, flow)
+        if (via !== undefined) return via
+      } catch (error) {
+        // what it has made of the packet nobody knows
+        this.#broke(service, 'reroute', error, now)
+        return 'taken'
+      }
     }
     return flow
   }
@@ -188,7 +242,7 @@ export class Services {
   respond(sa: IkeSa, exchange: number, payloads: readonly Payload[], now: number): Payload[] | undefined {
     const service = this.#all.find(s => s.exchanges?.includes(exchange))
     if (service === undefined) return undefined
-    const outs = service.step({ type: 'request', sa: reference(sa), exchange, payloads }, now)
+    const outs = this.#outs(service, { type: 'request', sa: reference(sa), exchange, payloads }, now)
     for (const out of outs) if (out.type !== 'respond') this.#queue.push([service, out])
     const answer = outs.find(out => out.type === 'respond')
     return answer?.type === 'respond' ? [...answer.payloads] : undefined
@@ -202,7 +256,36 @@ export class Services {
   // ------------------------------------------------------------------ outputs
 
   #step(service: Service, input: ServiceIn, now: number): void {
-    for (const out of service.step(input, now)) this.#queue.push([service, out])
+    for (const out of this.#outs(service, input, now)) this.#queue.push([service, out])
+  }
+
+  #outs(service: Service, input: ServiceIn, now: number): readonly ServiceOut[] {
+    if (this.#broken.has(service)) return []
+    try {
+      return [...service.step(input, now)]
+    } catch (error) {
+      this.#broke(service, `step('${input.type}')`, error, now)
+      return []
+    }
+  }
+
+  #due(service: Service): number {
+    if (this.#broken.has(service)) return Infinity
+    const { deadline } = service
+    // no time at all would stand for the deadline of everything else
+    return Number.isNaN(deadline) ? Infinity : deadline
+  }
+
+  /** It is stopped; whoever waits for it is told. */
+  #broke(service: Service, where: string, error: unknown, now: number): void {
+    const plugin = this.#plugins.get(service)!
+    const why = `${where} has thrown ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`
+    this.#broken.set(service, `plugin ${plugin} is stopped, since ${why}`)
+    this.#engine.broken(plugin, why, now)
+    for (const [name, of] of this.#paths)
+      if (of === service)
+        for (const peer of this.#engine.soughtBy(name))
+          this.#queue.push([service, lost(peer, this.#broken.get(service)!)])
   }
 
   /** What one output causes may cause more: one queue keeps the order. */
@@ -236,6 +319,8 @@ export class Services {
     if (this.#started) this.tell({ type: 'candidates', candidates: this.candidates.all }, now)
   }
 }
+
+const lost = (peer: string, why: string): ServiceOut => ({ type: 'failed', peer, code: 'PATH_FAILED', why })
 
 const reference = (sa: IkeSa): IkeSaRef => ({
   id: sa.line,

@@ -187,6 +187,8 @@ export function renderEvent(event: NatweaveEvent, c: Output['colours']): string 
       return `${event.child} is down: ${event.why}`
     case 'moved':
       return `the path is now ${event.local === undefined ? '' : `${event.local} ↔ `}${event.remote}`
+    case 'plugin-failed':
+      return c.red(`plugin ${event.plugin} has failed and is stopped: ${event.why}`)
     case 'forged-packets': {
       const count = `${event.failures} packets in ${duration(event.windowMs)} for ${event.child} did not authenticate`
       return c.yellow(event.rekey ? `${count}: it gets a new SPI` : count)

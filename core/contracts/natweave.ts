@@ -173,6 +173,8 @@ export type NatweaveEvent = { readonly at: number; readonly peer: string } & (
   | { readonly type: 'acquire'; readonly child: string }
   /** IKE and ESP, or ESP alone, go between other outer addresses now. */
   | { readonly type: 'moved'; readonly remote: string; readonly local?: string }
+  /** A part of this plugin has thrown: its service is stopped, everything else goes on. `peer` is empty. */
+  | { readonly type: 'plugin-failed'; readonly plugin: string; readonly why: string }
   /** Many packets with the right SPI and a wrong ICV came in a short time; `rekey`: the SA gets a new SPI. */
   | {
       readonly type: 'forged-packets'

@@ -172,6 +172,8 @@ export type ServiceOut =
 /**
  * A machine that lives as long as the build, beside IKE: looks for ways to peers, finds out endpoints and facts, relays,
  * mediates. Sans-IO like everything else; hostile datagrams never make it throw.
+ * One that throws in `step`, `claims` or `reroute` is stopped (event `plugin-failed`): its state is no longer known, and
+ * everything else goes on. Peers whose path it was looking for, or that want an address of it, are refused with the reason.
  */
 export interface Service extends Machine<ServiceIn, ServiceOut> {
   /** IKE exchange types whose requests go to it; private ones, or those of an extension. */

@@ -1,15 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import {
   type Flow,
+  type PathStrategy,
   type Plugin,
   SERVICE,
   type Service,
   type ServiceIn,
   type ServiceOut,
+  STRATEGY,
   showEndpoint,
 } from '../../core/index.ts'
 import { topologies } from '../kit/index.ts'
-import { clients, node, ping, toMoon } from './support.ts'
+import { clients, drive, node, ping, toMoon } from './support.ts'
 
 /** What a stranger's plugin can do beside IKE, by the public contract alone. */
 
@@ -35,9 +37,8 @@ class Spy implements Service {
     return this.#react(input, now)
   }
 
-  claims({ bytes, start, end }: { bytes: Uint8Array; start: number; end: number }): 'mine' | undefined {
-    return end - start === 4 && bytes[start] === 0x50 ? 'mine' : undefined
-  }
+  claims: NonNullable<Service['claims']> = ({ bytes, start, end }) =>
+    end - start === 4 && bytes[start] === 0x50 ? 'mine' : undefined
 
   of<T extends ServiceIn['type']>(type: T): Extract<ServiceIn, { type: T }>[] {
     return this.heard.filter((i): i is Extract<ServiceIn, { type: T }> => i.type === type)
@@ -231,5 +232,100 @@ describe('a service', () => {
     await net.advance(6_000)
     expect(listed()).toEqual(hosts)
     expect(hers.of('candidates').at(-1)!.candidates).toHaveLength(2)
+  })
+})
+
+describe('a stranger that throws', () => {
+  test.each(['start', 'locals', 'candidates', 'sa-up', 'timeout', 'sa-down'] as const)(
+    'in step(%s): it is stopped and named, everything else goes on',
+    async at => {
+      const { net, alice, a, hers } = await pair(
+        input => {
+          if (input.type === at) throw new TypeError('undefined is not a function')
+          return []
+        },
+        () => [],
+        spy => {
+          if (at === 'timeout') spy.deadline = 500
+        },
+      )
+      await net.advance(1_000)
+      await a.connect('moon')
+      expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+      await drive(net, a.natweave.disconnect('moon'))
+      const why = `step('${at}') has thrown TypeError: undefined is not a function`
+      expect(a.of('plugin-failed').map(({ plugin, why }) => ({ plugin, why }))).toEqual([{ plugin: 'spy', why }])
+      expect(a.natweave.status().drops).toEqual({ 'plugin-failed': 1 })
+      expect(hers.of(at)).toHaveLength(1)
+      expect(hers.heard.at(-1)!.type).toBe(at)
+    },
+  )
+
+  test('in claims: the datagram is looked at by the others, as it came', async () => {
+    const { net, alice, a, hers } = await pair(() => [])
+    hers.claims = packet => {
+      packet.start += 4
+      throw new Error('no')
+    }
+    await a.connect('moon')
+    expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+    expect(a.of('plugin-failed').map(e => e.why)).toEqual(['claims has thrown Error: no'])
+  })
+
+  test('in reroute: what it had in its hands is lost, nothing else', async () => {
+    const { net, alice, a, hers } = await pair(() => [])
+    hers.reroute = () => {
+      throw 'a word'
+    }
+    await a.connect('moon')
+    expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+    expect(a.of('plugin-failed').map(e => e.why)).toEqual(['reroute has thrown a word'])
+  })
+
+  test('a deadline that is no number keeps nobody else waiting', async () => {
+    const { net, alice, a } = await pair(
+      () => [],
+      () => [],
+      spy => {
+        spy.deadline = Number.NaN
+      },
+    )
+    await a.connect('moon')
+    await net.advance(60_000)
+    expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+  })
+
+  test('a path that throws while it looks: its peer is told, and other paths are tried', async () => {
+    const { net, alice, moon } = topologies.nat1({ seed: 1, trace: false })
+    const lost: PathStrategy = {
+      slot: 'path',
+      name: 'lost',
+      solves: [],
+      assess: () => ({ usable: true, cost: { octets: 0, roundTrips: 0, trusts: [] } }),
+      serve: () => ({
+        deadline: Infinity,
+        step: input => {
+          if (input.type === 'find') throw new RangeError('lost')
+          return []
+        },
+      }),
+    }
+    const stranger: Plugin = {
+      name: 'stranger',
+      api: 1,
+      register: container => void container.register(STRATEGY, { useFactory: () => lost }),
+    }
+    const rules = [{ at: 'policy.rules[0]', peers: [], when: {}, use: [], prefer: ['lost'], avoid: [] }]
+    const a = await node(net, alice, { peers: [toMoon()], plugins: [stranger], rules })
+    await node(net, moon, { peers: [clients()] })
+    await a.connect('moon')
+    expect(await ping(net, alice, '10.3.0.5')).toBe(3)
+    expect(a.peer('moon').plan?.path).toBe('direct')
+    expect(a.of('plugin-failed').map(e => [e.plugin, e.why])).toEqual([
+      ['stranger', "step('find') has thrown RangeError: lost"],
+    ])
+    await drive(net, a.natweave.disconnect('moon'))
+    await a.connect('moon')
+    expect(a.of('plugin-failed')).toHaveLength(1)
   })
 })
