@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest'
+import { PeerError } from '../../../core/errors.ts'
 import { ChildExchange } from '../../../core/ike/create-child.ts'
 import type { Exchange } from '../../../core/ike/exchange.ts'
 import { DeleteChild, DeleteIke, Liveness } from '../../../core/ike/informational.ts'
 import { notify } from '../../../core/ike/notify.ts'
 import { RekeyIke } from '../../../core/ike/rekey-ike.ts'
 import { ExchangeType, NotifyType, type Payload } from '../../../core/wire/index.ts'
+import { SeededRng } from '../../kit/rng.ts'
 import {
   both,
   converged,
@@ -344,4 +346,85 @@ describe('what is begun and not finished', () => {
     p.run(30_000)
     expect(pending(p.right.sa)).toBe(0)
   })
+
+  test('while its rekey of the IKE SA is under way a peer gets nothing else on it, but may begin that anew', () => {
+    const p = pair().established()
+    const anew = () => new RekeyIke().request(p.left.sa, p.now)!
+    const first = link(ask(p, ExchangeType.CREATE_CHILD_SA, anew()))
+    expect(kinds(ask(p, ExchangeType.CREATE_CHILD_SA, question(p)))).toEqual([NotifyType.TEMPORARY_FAILURE])
+    const second = link(ask(p, ExchangeType.CREATE_CHILD_SA, anew()))
+    expect(pending(p.right.sa)).toBe(1)
+    const followed = (data: Uint8Array) => ask(p, ExchangeType.IKE_FOLLOWUP_KE, linked(data, good(p, 36)))
+    expect(kinds(followed(first))).toEqual([NotifyType.STATE_NOT_FOUND])
+    expect(kinds(followed(second))).toEqual(['KE'])
+    // the old one is there to be deleted, and for nothing else
+    expect(kinds(ask(p, ExchangeType.CREATE_CHILD_SA, anew()))).toEqual([NotifyType.TEMPORARY_FAILURE])
+    expect(kinds(followed(second))).toEqual([NotifyType.STATE_NOT_FOUND])
+  })
+
+  test('what a peer has begun on an IKE SA that is replaced comes to nothing', () => {
+    const p = pair({ ike: ['aes256gcm16-prfsha256-x25519'] }).established()
+    const first = link(ask(p, ExchangeType.CREATE_CHILD_SA, question(p)))
+    ask(p, ExchangeType.CREATE_CHILD_SA, new RekeyIke().request(p.left.sa, p.now)!)
+    expect(pending(p.right.sa)).toBe(0)
+    expect(kinds(ask(p, ExchangeType.IKE_FOLLOWUP_KE, linked(first, good(p, 36))))).toEqual([
+      NotifyType.STATE_NOT_FOUND,
+    ])
+  })
+
+  test.each(Array.from({ length: 4 }, (_, i) => i))(
+    'any peer, seed %i: every request is answered or ends the SA',
+    seed => {
+      const rng = new SeededRng(seed)
+      const pick = <T>(...list: readonly T[]): T => list[rng.below(list.length)]!
+      const ike = ['aes256gcm16-prfsha256-x25519-ke1_ecp256']
+      let p = pair({ seed, ike, esp: [THREE] }).established()
+      let links: Uint8Array[] = [new Uint8Array(8)]
+      let [made, refused, ended] = [0, 0, 0]
+      for (let i = 0; i < 400; i++) {
+        const groups = [MLKEM512, 36, ECP256, 31, 0, 65_535]
+        const ke = (): Payload | undefined => {
+          const group = pick(...groups)
+          if (rng.chance(0.7) && group > 0 && group < 65_535) return good(p, group)
+          return rng.chance(0.5) ? undefined : { type: 'KE', group, data: rng.bytes(rng.below(1_700)) }
+        }
+        // what the last link asks for
+        const right = () => linked(links.at(-1)!, good(p, links.length % 2 === 0 ? MLKEM512 : ECP256))
+        const requests: readonly (() => readonly [number, readonly Payload[]])[] = [
+          () => [36, question(p)],
+          () => [36, rekeyChild(p.left).request(p.left.sa, p.now) ?? []],
+          () => [36, new RekeyIke().request(p.left.sa, p.now) ?? []],
+          () => [36, question(p).filter(() => rng.chance(0.95))],
+          ...Array.from({ length: 4 }, () => () => [44, right()] as const),
+          () => [44, linked(pick(links.at(-1)!, ...links, rng.bytes(rng.below(30))), ke())],
+          () => [44, [...linked(pick(...links), ke()), ...linked(pick(...links), ke())]],
+        ]
+        const [exchange, payloads] = pick(...requests)()
+        for (const old of p.left.sa.children.values()) old.state = 'installed'
+        try {
+          const answer = ask(p, exchange, payloads)
+          const next = link(answer)
+          if (next !== undefined) links.push(next)
+          else if (kinds(answer)[0] === 'KE') made++
+          else refused++
+        } catch (error) {
+          expect(error).toBeInstanceOf(PeerError)
+          ended++
+          p.right.sa.close('PEER_SYNTAX', 'as it would end', p.now)
+          expect(p.right.deadline).toBe(Infinity)
+        }
+        for (const sa of p.right.live) {
+          expect(pending(sa)).toBeLessThanOrEqual(8)
+          p.right.carryOut(sa, p.now)
+        }
+        p.now += rng.below(3_000)
+        p.right.timeout(p.now)
+        if (p.right.live.length !== 1 || rng.chance(0.02)) {
+          p = pair({ seed: seed * 1_000 + i, ike, esp: [THREE] }).established()
+          links = [new Uint8Array(8)]
+        }
+      }
+      expect(Math.min(made, refused, ended), `${made}, ${refused}, ${ended}`).toBeGreaterThan(5)
+    },
+  )
 })
