@@ -198,6 +198,10 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
   const ends = initiator ? [IDENTITY.initiator, IDENTITY.responder] : [IDENTITY.responder, IDENTITY.initiator]
   const { auth } = config
   const [mine, theirs] = auth === undefined ? ends : [auth.identity, auth.peer]
+  const preferred = (proposal: string) => [
+    ...(config.hybrid === undefined ? [] : [`${proposal}-ke1_${config.hybrid}`]),
+    proposal,
+  ]
   return {
     device: { name: device },
     ...loaded(config),
@@ -217,7 +221,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
         ...(config.ppk !== undefined && {
           ppk: { keys: { [config.ppk.id]: config.ppk.secret }, required: config.ppk.required },
         }),
-        proposals: [config.ike],
+        proposals: preferred(config.ike),
         encapsulation: config.forceEncapsulation ? 'force' : 'auto',
         mobike: config.mobike,
         dpd: config.dpdSeconds,
@@ -230,7 +234,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
             [initiator ? 'remote' : 'local']: [config.protects],
             mode: config.mode,
             protocol: config.protocol,
-            proposals: [config.esp],
+            proposals: preferred(config.esp),
             rekey: 0,
           },
         },

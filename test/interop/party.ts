@@ -23,6 +23,8 @@ export interface TunnelConfig {
   readonly ppk?: Ppk
   /** natweave: cryptography by noble alone, not by OpenSSL where that has it. */
   readonly noble?: boolean
+  /** natweave: proposals with this additional key exchange (RFC 9370) come before the others. */
+  readonly hybrid?: string
   /** Only over TCP (RFC 9329), with these options of the plugin. natweave only. */
   readonly tcp?: TcpEncapOptions
   /** natweave as it comes: the usual set of plugins, and no rule. */

@@ -42,6 +42,8 @@ export interface TunnelOptions {
   readonly fragmentSize?: Readonly<Record<Product, number>>
   /** The end whose cryptography is noble's alone. */
   readonly noble?: TunnelConfig['role']
+  /** natweave prefers proposals with this additional key exchange. */
+  readonly hybrid?: string
   /** Post-quantum preshared keys, by end. */
   readonly ppk?: Readonly<Partial<Record<TunnelConfig['role'], Ppk>>>
   /** The NAT drops fragments of IP packets. */
@@ -113,6 +115,7 @@ export class Tunnel {
       protocol: options.protocol ?? 'esp',
       protects: options.protects ?? ADDRESS.moonLan,
       vendorId: options.vendorId ?? false,
+      ...(options.hybrid !== undefined && { hybrid: options.hybrid }),
     }
     const end = (role: TunnelConfig['role'], raw: boolean): TunnelConfig => {
       // strongSwan's user-space ESP needs UDP, whatever the peer could do without

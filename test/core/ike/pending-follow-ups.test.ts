@@ -362,6 +362,19 @@ describe('what is begun and not finished', () => {
     expect(kinds(followed(second))).toEqual([NotifyType.STATE_NOT_FOUND])
   })
 
+  test('a peer that begins the rekey of a Child SA anew has one of them', () => {
+    const p = pair().established()
+    const old = p.left.children[0]!
+    const anew = () => {
+      old.state = 'installed'
+      return link(ask(p, ExchangeType.CREATE_CHILD_SA, rekeyChild(p.left).request(p.left.sa, p.now)!))
+    }
+    const [first, second] = [anew(), anew()]
+    expect(pending(p.right.sa)).toBe(1)
+    const followed = (data: Uint8Array) => ask(p, ExchangeType.IKE_FOLLOWUP_KE, linked(data, good(p, 36)))
+    expect([first, second].map(each => kinds(followed(each)))).toEqual([[NotifyType.STATE_NOT_FOUND], ['KE']])
+  })
+
   test('what a peer has begun on an IKE SA that is replaced comes to nothing', () => {
     const p = pair({ ike: ['aes256gcm16-prfsha256-x25519'] }).established()
     const first = link(ask(p, ExchangeType.CREATE_CHILD_SA, question(p)))
