@@ -29,6 +29,10 @@ export class InstalledSa {
   readonly #numbers: Float64Array
   readonly #softAt: number
   readonly #hardAt: number
+  /** Which limits are the next to be met: the soft ones, the hard ones once those were said. */
+  #nextAt = 0
+  #nextPackets = 0
+  #nextOctets = 0
   #pathMtu: number | undefined
   #innerMtu = Number.POSITIVE_INFINITY
 
@@ -54,6 +58,7 @@ export class InstalledSa {
     this.window = new ReplayWindow(spec.replayWindow, spec.suite.esn, this.#memory)
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs
+    this.#lookAhead()
   }
 
   /** True once a hard limit was met: it carries nothing more. */
@@ -63,8 +68,12 @@ export class InstalledSa {
 
   /** When the next limit of time is due. */
   get deadline(): number {
-    if (this.expired) return Number.POSITIVE_INFINITY
-    return this.#numbers[Word.SOFT_SAID] !== 0 ? this.#hardAt : Math.min(this.#softAt, this.#hardAt)
+    return this.#nextAt
+  }
+
+  /** Whether `expiry` has something to say. */
+  isDue(now: number): boolean {
+    return now >= this.#nextAt || this.#counted(this.#nextPackets, this.#nextOctets)
   }
 
   /** Largest inner packet for the known path; Infinity while nothing is known. */
@@ -124,6 +133,7 @@ export class InstalledSa {
     const { lifetime } = this.spec
     if (now >= this.#hardAt || this.#counted(lifetime.hardPackets, lifetime.hardOctets)) {
       this.#numbers[Word.EXPIRED] = 1
+      this.#lookAhead()
       return 'hard-expiry'
     }
     if (
@@ -132,14 +142,28 @@ export class InstalledSa {
     )
       return undefined
     this.#numbers[Word.SOFT_SAID] = 1
+    this.#lookAhead()
     return 'soft-expiry'
   }
 
   /** Wipes the keys; `expired` afterwards, so that nothing under way uses what is left of them. */
   destroy(): void {
     this.#numbers[Word.EXPIRED] = 1
+    this.#lookAhead()
     this.sealer.destroy()
     this.opener.destroy()
+  }
+
+  #lookAhead(): void {
+    const { softPackets, softOctets, hardPackets, hardOctets } = this.spec.lifetime
+    const soft = this.#numbers[Word.SOFT_SAID] === 0
+    this.#nextAt = this.expired ? Number.POSITIVE_INFINITY : soft ? Math.min(this.#softAt, this.#hardAt) : this.#hardAt
+    this.#nextPackets = this.expired
+      ? Number.POSITIVE_INFINITY
+      : soft
+        ? Math.min(softPackets, hardPackets)
+        : hardPackets
+    this.#nextOctets = this.expired ? Number.POSITIVE_INFINITY : soft ? Math.min(softOctets, hardOctets) : hardOctets
   }
 
   #counted(packets: number, octets: number): boolean {

@@ -15,6 +15,10 @@ const HALF = 0x1_0000_0000
 /** Random IVs are drawn this many at a time, so that most packets cost no call and no allocation. */
 const IV_POOL = 256
 const NOTHING = new Uint8Array(0)
+/** Engines move what is smaller. */
+const LEAST_FIXED = 128
+
+const fixed = (octets: number): Uint8Array => new Uint8Array(new ArrayBuffer(LEAST_FIXED), 0, octets)
 
 /** The protection shared by both directions: one AEAD, or a cipher and a MAC beside it. */
 class Protection {
@@ -24,7 +28,7 @@ class Protection {
   readonly cipher: Cipher | undefined
   readonly mac: Mac | undefined
   readonly esn: boolean
-  /** salt | IV, RFC 4106 §4. */
+  /** salt | IV, RFC 4106 §4. Where it stays, as `aad`: providers that work by address look it up once. */
   readonly nonce: Uint8Array
   /** SPI | sequence number, 4 or 8 octets of it, RFC 4106 §5; GMAC covers the IV too, RFC 4543 §3.3. */
   readonly aad: Uint8Array
@@ -45,10 +49,10 @@ class Protection {
       this.mac = crypto.mac(suite.integ!, keys.integ)
       this.icv = this.mac.length
     }
-    this.nonce = new Uint8Array(keys.salt.length + this.transform.iv)
+    this.nonce = fixed(keys.salt.length + this.transform.iv)
     this.nonce.set(keys.salt)
     this.#ivInAad = suite.encr === Encr.ENCR_NULL_AUTH_AES_GMAC
-    this.aad = new Uint8Array((suite.esn ? 12 : 8) + (this.#ivInAad ? this.transform.iv : 0))
+    this.aad = fixed((suite.esn ? 12 : 8) + (this.#ivInAad ? this.transform.iv : 0))
     setU32(this.aad, 0, keys.spi)
   }
 
@@ -61,13 +65,15 @@ class Protection {
     if (this.#ivInAad) for (let i = 0; i < iv; i++) aad[aad.length - iv + i] = bytes[ivAt + i]!
   }
 
-  /** Puts a sequence number where the ICV covers it. */
-  number(sequence: number): void {
-    const low = sequence % HALF
-    const high = (sequence - low) / HALF
-    if (this.esn) setU32(this.aad, 4, high)
-    setU32(this.aad, this.esn ? 8 : 4, low)
-    setU32(this.high, 0, high)
+  /** Puts a sequence number, its low half given too, where the ICV covers it. */
+  number(sequence: number, low: number): void {
+    const { aad } = this
+    if (this.esn) {
+      const high = (sequence - low) / HALF
+      setU32(aad, 4, high)
+      setU32(aad, 8, low)
+      setU32(this.high, 0, high)
+    } else setU32(aad, 4, low)
   }
 
   destroy(): void {
@@ -135,6 +141,7 @@ export class EspSealer {
   #seal(packet: Packet, given: Uint8Array | undefined): Drop | undefined {
     const { transform, icv, aead, cipher, mac, nonce, aad, high, esn } = this.#protection
     const sequence = this.next
+    const low = sequence >>> 0
     if (sequence > this.#last) return 'sequence-exhausted'
     const { bytes } = packet
     const textAt = packet.start
@@ -147,14 +154,14 @@ export class EspSealer {
     if (at < 0 || end > bytes.length || end - at > MAX_PACKET) return 'too-big'
 
     setU32(bytes, at + Esp.SPI, this.#spi)
-    setU32(bytes, at + Esp.SEQUENCE, sequence % HALF)
+    setU32(bytes, at + Esp.SEQUENCE, low)
     if (given !== undefined) bytes.set(given, ivAt)
-    else this.#writeIv(bytes, ivAt, sequence)
+    else this.#writeIv(bytes, ivAt, sequence, low)
     for (let i = 0; i < padding; i++) bytes[packet.end + i] = i + 1
     bytes[textEnd - 2] = padding
     bytes[textEnd - 1] = packet.nextHeader
 
-    this.#protection.number(sequence)
+    this.#protection.number(sequence, low)
     if (aead !== undefined) {
       this.#protection.initialize(bytes, ivAt)
       if (aead.sealAt !== undefined) aead.sealAt(nonce, aad, bytes, textAt, textEnd)
@@ -171,10 +178,9 @@ export class EspSealer {
   }
 
   /** The sequence number never repeats under one key, so it is the counter too; CBC's IV must be unforeseeable. */
-  #writeIv(bytes: Uint8Array, at: number, sequence: number): void {
+  #writeIv(bytes: Uint8Array, at: number, sequence: number, low: number): void {
     const { iv } = this.#protection.transform
     if (iv === 8) {
-      const low = sequence % HALF
       setU32(bytes, at, (sequence - low) / HALF)
       setU32(bytes, at + 4, low)
     } else if (iv > 0) {
@@ -214,7 +220,7 @@ export class EspOpener {
     // ciphers in whole blocks only; RFC 4303's alignment to 4 is left to the sender
     if (cipher !== undefined && (textEnd - textAt) % cipher.blockLength !== 0) return 'malformed'
 
-    this.#protection.number(sequence)
+    this.#protection.number(sequence, sequence >>> 0)
     if (aead !== undefined) {
       this.#protection.initialize(bytes, ivAt)
       const genuine =

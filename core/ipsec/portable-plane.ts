@@ -81,6 +81,8 @@ export class PortablePlane implements DataPlane {
   readonly #out = newPacket()
   readonly #in = newPacket()
   readonly #info = newIpInfo()
+  /** Of the last outbound packet. */
+  #last: InstalledSa | undefined
   #mtu: number
   #deadline = Number.POSITIVE_INFINITY
 
@@ -152,6 +154,7 @@ export class PortablePlane implements DataPlane {
   remove(id: string): void {
     const sa = this.#sas.get(id)
     if (sa === undefined) return
+    this.#last = undefined
     this.#sas.delete(id)
     this.#bySpi.delete(sa.spec.inbound.spi)
     this.#wrapped.delete(sa)
@@ -221,6 +224,7 @@ export class PortablePlane implements DataPlane {
    * @param inPlace - it may be worked on where it is, with HEADROOM and TAILROOM around it; else it is left as it was
    */
   outbound(packet: Packet, now: number, inPlace = false): void {
+    this.#last = undefined
     const info = this.#info
     const malformed = readIp(packet.bytes, packet.start, packet.end, info) !== undefined
     const policy = malformed ? undefined : this.#spd.lookup(packet.bytes, info)
@@ -229,14 +233,30 @@ export class PortablePlane implements DataPlane {
     const sa = own && newest.spec.shared ? this.#ownerOf(policy!.senders, packet, now) : newest
     if (own && sa === undefined) this.count('conflict')
     else if (sa instanceof InstalledSa) {
-      const failure = this.#send(sa, packet, now, inPlace)
-      if (failure !== undefined) sa.drop(failure)
-      this.#checkLimits(sa, now)
+      this.#sendOn(sa, packet, info.end - packet.start, now, inPlace)
+      this.#last = sa
     } else if (this.#unprotected !== undefined) this.#unprotected(packet)
     else if (policy?.trap !== undefined) {
       this.count('no-sa')
       this.#acquire(policy.trap, packet, now)
     } else this.count(malformed ? 'inner-malformed' : 'no-policy')
+  }
+
+  /**
+   * One more packet cut from the large one that the packet before was cut from: it belongs to the same flow, and is whole.
+   * Worked on where it is.
+   */
+  outboundNext(packet: Packet, now: number): void {
+    const sa = this.#last
+    const length = packet.end - packet.start
+    if (sa === undefined || length > Math.min(this.#mtu, sa.innerMtu)) this.outbound(packet, now, true)
+    else this.#sendOn(sa, packet, length, now, true)
+  }
+
+  #sendOn(sa: InstalledSa, packet: Packet, length: number, now: number, inPlace: boolean): void {
+    const failure = this.#send(sa, packet, length, now, inPlace)
+    if (failure !== undefined) sa.drop(failure)
+    this.#checkLimits(sa, now)
   }
 
   /** Of SAs that share selectors, the one whose owner opened the flow; a new flow is nobody's unless there is one owner. */
@@ -249,9 +269,8 @@ export class PortablePlane implements DataPlane {
     return alone && this.#owners.claim(bytes, this.#info, false, owner(newest.spec), now) ? newest : undefined
   }
 
-  /** @param packet - already read into `#info` */
-  #send(sa: InstalledSa, packet: Packet, now: number, inPlace: boolean): Drop | undefined {
-    const length = this.#info.end - packet.start
+  /** @param length - of the packet, which was read into `#info`, or another one of its flow */
+  #send(sa: InstalledSa, packet: Packet, length: number, now: number, inPlace: boolean): Drop | undefined {
     if (length > Math.min(this.#mtu, sa.innerMtu) && this.#tooBig(sa, packet, length)) return 'too-big'
     this.#checkLimits(sa, now)
     if (sa.expired) return 'hard-lifetime'
@@ -365,6 +384,7 @@ export class PortablePlane implements DataPlane {
   }
 
   #checkLimits(sa: InstalledSa, now: number): void {
+    if (!sa.isDue(now)) return
     for (let said = sa.expiry(now); said !== undefined; said = sa.expiry(now))
       this.#outlet.event({ type: said, id: sa.spec.id })
   }

@@ -59,7 +59,7 @@ export class ReplayWindow {
       const from = Math.floor(top / WORD)
       // a jump of a whole ring or more clears every word once
       const words = Math.min(Math.floor(sequence / WORD) - from, this.#ring.length)
-      for (let i = 1; i <= words; i++) this.#ring[(from + i) % this.#ring.length] = 0
+      for (let i = 1; i <= words; i++) this.#ring[(from + i) & (this.#ring.length - 1)] = 0
       this.#numbers[Word.TOP] = sequence
     }
     this.#ring[this.#index(sequence)]! |= bit(sequence)
@@ -67,13 +67,14 @@ export class ReplayWindow {
   }
 
   #index(sequence: number): number {
-    return Math.floor(sequence / WORD) % this.#ring.length
+    // a power of two of words; bits behind the point and above 2^32 fall away
+    return (sequence / WORD) & (this.#ring.length - 1)
   }
 
   /** RFC 4303 Appendix A2.1: the high half that puts `low` into the window, or ahead of it. */
   #infer(low: number): number {
     const { top } = this
-    const topLow = top % HALF
+    const topLow = top >>> 0
     const high = top - topLow
     const bottom = topLow - this.#size + 1
     if (bottom >= 0) return low >= bottom ? high + low : high + HALF + low
@@ -82,4 +83,4 @@ export class ReplayWindow {
   }
 }
 
-const bit = (sequence: number): number => 1 << (sequence % WORD)
+const bit = (sequence: number): number => 1 << (sequence & (WORD - 1))

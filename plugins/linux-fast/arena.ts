@@ -1,6 +1,6 @@
 /** checksum.wat, assembled. */
 const CHECKSUM =
-  'AGFzbQEAAAABBwFgAn9/AX8CCwEBbQFtAgEBgIAEAwIBAAcFAQFzAAAKoQEBngECAnsCfyABQSBrIQUCQANAIAAgBUoNASACIAD9AAAA/X/9rgEhAiADIAD9AAAQ/X/9rgEhAyAAQSBqIQAMAAsLIAIgA/2uASECIAL9GwAgAv0bAWogAv0bAiAC/RsDamohBCABQQJrIQUCQANAIAAgBUoNASAEIAAvAABqIQQgAEECaiEADAALCyAAIAFIBEAgBCAALQAAaiEECyAECw=='
+  'AGFzbQEAAAABFANgAn9/AX9gA39/fwF/YAN/f38AAgsBAW0BbQIBAYCABAMFBAABAAIHDQMBcwAAAWMAAQFtAAMK3AIEbAICewJ/IAFBIGshBQJAA0AgACAFSg0BIAIgAP0AAAD9f/2uASECIAMgAP0AABD9f/2uASEDIABBIGohAAwACwsgAiAD/a4BIQIgAv0bACAC/RsBaiAC/RsCIAL9GwNqaiEEIAQgACABEAJqC58BAgR7A38gASACaiEIIAhBIGshCQJAA0AgASAJSg0BIAH9AAAAIQUgAf0AABAhBiAAIAX9CwAAIAAgBv0LABAgAyAF/X/9rgEhAyAEIAb9f/2uASEEIAFBIGohASAAQSBqIQAMAAsLIAAgASAIIAFr/AoAACADIAT9rgEhAyAD/RsAIAP9GwFqIAP9GwIgA/0bA2pqIQcgByABIAgQAmoLPwECfyABQQJrIQMCQANAIAAgA0oNASACIAAvAABqIQIgAEECaiEADAALCyAAIAFIBEAgAiAALQAAaiECCyACCwwAIAAgASAC/AoAAAs='
 
 const PAGE = 65_536
 
@@ -12,7 +12,11 @@ interface WebAssemblyApi {
 }
 const { Memory, Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly
 
-type Sum = (start: number, end: number) => number
+interface Loops {
+  readonly s: (start: number, end: number) => number
+  readonly c: (to: number, from: number, octets: number) => number
+  readonly m: (to: number, from: number, octets: number) => void
+}
 
 /**
  * All memory that packets are in while the thread has them: one block at a fixed address, so that system calls, OpenSSL and
@@ -21,7 +25,7 @@ type Sum = (start: number, end: number) => number
 export class Arena {
   readonly bytes: Uint8Array
   readonly view: DataView
-  readonly #sum: Sum
+  readonly #loops: Loops
   #used = 0
 
   /** @param octets - rounded up to whole pages */
@@ -29,7 +33,7 @@ export class Arena {
     const pages = Math.ceil(octets / PAGE)
     const memory = new Memory({ initial: pages, maximum: pages })
     const module = new Module(Buffer.from(CHECKSUM, 'base64'))
-    this.#sum = new Instance(module, { m: { m: memory } }).exports['s'] as Sum
+    this.#loops = new Instance(module, { m: { m: memory } }).exports as unknown as Loops
     this.bytes = new Uint8Array(memory.buffer)
     this.view = new DataView(memory.buffer)
   }
@@ -47,11 +51,25 @@ export class Arena {
    * as the upper half of a word.
    */
   sum(start: number, end: number): number {
-    let sum = this.#sum(start, end) >>> 0
-    sum = (sum & 0xffff) + (sum >>> 16)
-    sum = (sum & 0xffff) + (sum >>> 16)
-    return ((sum & 0xff) << 8) | (sum >>> 8)
+    return folded(this.#loops.s(start, end))
   }
+
+  /** Copies as `copyWithin` does for parts that do not meet. @returns their sum as `sum` has it */
+  copySum(to: number, from: number, octets: number): number {
+    return folded(this.#loops.c(to, from, octets))
+  }
+
+  /** Copies as `copyWithin` does, without its price. */
+  copy(to: number, from: number, octets: number): void {
+    this.#loops.m(to, from, octets)
+  }
+}
+
+function folded(words: number): number {
+  let sum = words >>> 0
+  sum = (sum & 0xffff) + (sum >>> 16)
+  sum = (sum & 0xffff) + (sum >>> 16)
+  return ((sum & 0xff) << 8) | (sum >>> 8)
 }
 
 /** Adds two folded sums. */

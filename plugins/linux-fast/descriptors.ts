@@ -73,8 +73,16 @@ export function openSocket(libc: Libc, local: LocalEndpoint, bufferSize: number)
   return { fd, local: { ...local, port: readName(bytes, view, 0).port } }
 }
 
+/** A TUN device's descriptor. */
+export interface OpenQueue {
+  readonly fd: number
+  readonly name: string
+  /** Whether the kernel cuts large packets of UDP too. */
+  readonly udp: boolean
+}
+
 /** @throws Error with the `code` of the call that failed */
-export function openTunQueue(libc: Libc, pattern: string): { fd: number; name: string } {
+export function openTunQueue(libc: Libc, pattern: string): OpenQueue {
   const fd = libc.open('/dev/net/tun', O_RDWR | Sys.SOCK_NONBLOCK | Sys.SOCK_CLOEXEC) // the same bits as O_
   if (fd < 0) throw failed(libc, 'opening /dev/net/tun')
   const memory = new Memory(libc)
@@ -91,8 +99,9 @@ export function openTunQueue(libc: Libc, pattern: string): { fd: number; name: s
   const name = request.toString('latin1', 0, request.indexOf(0))
   memory.view.setInt32(0, Vnet.OCTETS, true)
   control(TUNSETVNETHDRSZ, memory.address)
-  if (libc.ioctl(fd, TUNSETOFFLOAD, OFFLOADS[0]) < 0) control(TUNSETOFFLOAD, OFFLOADS[1])
-  return { fd, name }
+  const udp = libc.ioctl(fd, TUNSETOFFLOAD, OFFLOADS[0]) >= 0
+  if (!udp) control(TUNSETOFFLOAD, OFFLOADS[1])
+  return { fd, name, udp }
 }
 
 /** Why sockets and devices like these cannot be had here, in words; undefined when they can. */

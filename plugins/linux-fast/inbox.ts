@@ -1,7 +1,7 @@
 import { HEADROOM, TAILROOM } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import type { Socket, SocketFlow } from './flows.ts'
-import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MMSGHDR, Msg, SOCKADDR, Sys } from './libc.ts'
+import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MMSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
 
 /** Receives in one call. Each may be many datagrams of one flow and size, which the kernel has put together. */
 const MESSAGES = 8
@@ -30,7 +30,7 @@ export class Inbox {
     this.#controls = arena.take(MESSAGES * CONTROL)
     this.#slots = arena.take(MESSAGES * Inbox.#stride)
     const { view } = arena
-    const pointer = (field: number, to: number): void => view.setBigUint64(field, BigInt(this.#address + to), true)
+    const pointer = (field: number, to: number): void => setAddress(view, field, this.#address + to)
     for (let i = 0; i < MESSAGES; i++) {
       const header = this.#headers + i * MMSGHDR
       const iov = this.#headers + MESSAGES * MMSGHDR + i * IOVEC

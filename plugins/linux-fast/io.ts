@@ -39,7 +39,7 @@ export class FastIo implements PacketIo {
   readonly #out = new Uint8Array(SIZE)
   readonly #outView = new DataView(this.#out.buffer)
   readonly #outAt: number
-  #tun: { readonly fd: number; readonly sink: PacketIoSink<undefined> } | undefined
+  #tun: { readonly fd: number; readonly udp: boolean; readonly sink: PacketIoSink<undefined> } | undefined
   #serial = 0
 
   /** @param openQueue - opens the TUN device */
@@ -58,7 +58,7 @@ export class FastIo implements PacketIo {
   /** What a new thread has to be told. */
   *history(): Iterable<Command> {
     for (const [id, { fd, local }] of this.#sockets) yield { type: 'socket', id, fd, local }
-    if (this.#tun !== undefined) yield { type: 'tun', fd: this.#tun.fd }
+    if (this.#tun !== undefined) yield { type: 'tun', fd: this.#tun.fd, udp: this.#tun.udp }
   }
 
   async bindUdp(wanted: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<UdpPort> {
@@ -82,9 +82,9 @@ export class FastIo implements PacketIo {
 
   async openTun(pattern: string, sink: PacketIoSink<undefined>): Promise<TunQueue> {
     if (this.#tun !== undefined) throw Object.assign(new Error('one TUN device at a time'), { code: 'EBUSY' })
-    const { fd, name } = this.#openQueue(this.#libc, pattern)
-    this.#tun = { fd, sink }
-    this.#post({ type: 'tun', fd })
+    const { fd, name, udp } = this.#openQueue(this.#libc, pattern)
+    this.#tun = { fd, udp, sink }
+    this.#post({ type: 'tun', fd, udp })
     return {
       name,
       write: packet => {

@@ -87,6 +87,12 @@ export const Sys = {
   EMSGSIZE: 90,
 } as const
 
+/** Writes an address, 64 bits in the machine's order, without a BigInt. */
+export function setAddress(view: DataView, at: number, address: number): void {
+  view.setUint32(at, address >>> 0, true)
+  view.setUint32(at + 4, address / 0x1_0000_0000, true)
+}
+
 /** Octets of struct msghdr, mmsghdr, iovec and of sockaddr_in6, the larger of the two families. */
 export const MSGHDR = 56
 export const MMSGHDR = 64

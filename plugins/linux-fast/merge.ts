@@ -1,4 +1,4 @@
-import { DONT_FRAGMENT, getU16, getU32, IpProtocol, Ipv4, Ipv6, setU16 } from '../../core/wire/index.ts'
+import { DONT_FRAGMENT, getU16, getU32, IpProtocol, Ipv4, Ipv6, setU16, Udp } from '../../core/wire/index.ts'
 import { type Arena, addSums } from './arena.ts'
 import { Gso, NEEDS_CHECKSUM, Tcp, TcpFlag, Vnet } from './vnet.ts'
 
@@ -12,11 +12,14 @@ export interface MergeSink {
 }
 
 /**
- * Puts TCP packets of one connection that follow each other together again, as the kernel's own GRO would have (RFC 9293
- * leaves it to the receiver how segments arrive): one write instead of many, and one walk through the stack. Only what
- * segmentation would make of the whole is put together: same headers, right checksums, full packets up to the last.
+ * Puts packets of one flow that follow each other together again, as the kernel's own GRO would have: one write instead of
+ * many, and one walk through the stack. TCP leaves it to the receiver how segments arrive (RFC 9293); of UDP the kernel
+ * makes the datagrams again for whoever has not asked for them together. Only what segmentation would make of the whole is
+ * put together: same headers, right checksums, full packets up to the last.
  */
 export class Merge {
+  /** Whether datagrams of UDP are put together: the kernel has to know how to cut them, which Linux 6.2 and newer do. */
+  udp = false
   readonly #arena: Arena
   readonly #sink: MergeSink
   readonly #header: number
@@ -25,10 +28,12 @@ export class Merge {
   #count = 0
   /** Of the first packet. */
   #start = 0
+  #protocol = 0
   #ipHeader = 0
   #headers = 0
   #size = 0
   #total = 0
+  /** Of TCP. */
   #nextSequence = 0
   #nextId = 0
   /** Whether the first packet's checksum was looked at, and is right. */
@@ -44,22 +49,27 @@ export class Merge {
   /** @param start - of a well-formed IP packet in the arena, whose octets stay until `flush` */
   add(start: number, end: number): void {
     const { bytes } = this.#arena
-    const ipHeader = headerOfTcp(bytes, start, end)
-    if (ipHeader === 0) return this.#alone(start, end)
-    const tcp = start + ipHeader
-    const headers = ipHeader + (bytes[tcp + Tcp.DATA_OFFSET]! >>> 4) * 4
+    const ipHeader = ipHeaderOf(bytes, start)
+    const protocol = ipHeader === 0 ? 0 : protocolOf(bytes, start)
+    const upper = start + ipHeader
+    const headers =
+      protocol === IpProtocol.TCP
+        ? ipHeader + tcpHeader(bytes, upper, end)
+        : protocol === IpProtocol.UDP && this.udp
+          ? ipHeader + udpHeader(bytes, upper, end)
+          : ipHeader
+    if (headers === ipHeader) return this.#alone(start, end)
     const data = end - start - headers
-    const flags = bytes[tcp + Tcp.FLAGS]!
-    if (data <= 0 || (flags & ~TcpFlag.PSH) !== TcpFlag.ACK) return this.#alone(start, end)
-    if (this.#count > 0 && this.#follows(start, end, ipHeader, headers, data)) {
+    const pushed = protocol === IpProtocol.TCP && (bytes[upper + Tcp.FLAGS]! & TcpFlag.PSH) !== 0
+    if (this.#count > 0 && this.#follows(start, end, protocol, ipHeader, headers)) {
       this.#parts[2 * this.#count] = start + headers
       this.#parts[2 * this.#count + 1] = data
       this.#count++
       this.#total += data
       this.#nextSequence = (this.#nextSequence + data) >>> 0
       this.#nextId = (this.#nextId + 1) & 0xffff
-      if ((flags & TcpFlag.PSH) !== 0) bytes[this.#start + ipHeader + Tcp.FLAGS]! |= TcpFlag.PSH
-      if (data < this.#size || (flags & TcpFlag.PSH) !== 0) this.#closed = true
+      if (pushed) bytes[this.#start + ipHeader + Tcp.FLAGS]! |= TcpFlag.PSH
+      if (data < this.#size || pushed) this.#closed = true
       return
     }
     this.flush()
@@ -67,13 +77,14 @@ export class Merge {
     this.#parts[0] = start
     this.#parts[1] = this.#total = end - start
     this.#start = start
+    this.#protocol = protocol
     this.#ipHeader = ipHeader
     this.#headers = headers
     this.#size = data
-    this.#nextSequence = (getU32(bytes, tcp + Tcp.SEQUENCE) + data) >>> 0
+    this.#nextSequence = (getU32(bytes, upper + Tcp.SEQUENCE) + data) >>> 0
     this.#nextId = (getU16(bytes, start + Ipv4.ID) + 1) & 0xffff
     this.#sound = false
-    this.#closed = (flags & TcpFlag.PSH) !== 0
+    this.#closed = pushed
   }
 
   flush(): void {
@@ -86,20 +97,23 @@ export class Merge {
     if (count > 1) {
       const start = this.#start
       const ipHeader = this.#ipHeader
-      const v4 = bytes[start]! >>> 4 === 4
+      const v4 = ipHeader === Ipv4.HEADER
+      const tcp = this.#protocol === IpProtocol.TCP
+      const checksum = tcp ? Tcp.CHECKSUM : Udp.CHECKSUM
       bytes[header + Vnet.FLAGS] = NEEDS_CHECKSUM
-      bytes[header + Vnet.GSO_TYPE] = v4 ? Gso.TCP4 : Gso.TCP6
+      bytes[header + Vnet.GSO_TYPE] = tcp ? (v4 ? Gso.TCP4 : Gso.TCP6) : Gso.UDP
       view.setUint16(header + Vnet.HEADER_LENGTH, this.#headers, true)
       view.setUint16(header + Vnet.GSO_SIZE, this.#size, true)
       view.setUint16(header + Vnet.CHECKSUM_START, ipHeader, true)
-      view.setUint16(header + Vnet.CHECKSUM_OFFSET, Tcp.CHECKSUM, true)
+      view.setUint16(header + Vnet.CHECKSUM_OFFSET, checksum, true)
       const upper = this.#total - ipHeader
       if (v4) {
         setU16(bytes, start + Ipv4.TOTAL_LENGTH, this.#total)
         setU16(bytes, start + Ipv4.CHECKSUM, 0)
         setU16(bytes, start + Ipv4.CHECKSUM, ~this.#arena.sum(start, start + ipHeader) & 0xffff)
       } else setU16(bytes, start + Ipv6.PAYLOAD_LENGTH, upper)
-      setU16(bytes, start + ipHeader + Tcp.CHECKSUM, this.#pseudo(start, upper))
+      if (!tcp) setU16(bytes, start + ipHeader + Udp.LENGTH, upper)
+      setU16(bytes, start + ipHeader + checksum, this.#pseudo(start, upper))
     }
     this.#sink.write(header, this.#parts, count)
   }
@@ -113,23 +127,23 @@ export class Merge {
     this.flush()
   }
 
-  #follows(start: number, end: number, ipHeader: number, headers: number, data: number): boolean {
+  #follows(start: number, end: number, protocol: number, ipHeader: number, headers: number): boolean {
     const { bytes } = this.#arena
     const first = this.#start
+    const data = end - start - headers
     if (
       this.#closed ||
+      protocol !== this.#protocol ||
       ipHeader !== this.#ipHeader ||
       headers !== this.#headers ||
       data > this.#size ||
       this.#count === MAX_PACKETS ||
-      this.#total + data > MAX_OCTETS ||
-      getU32(bytes, start + ipHeader + Tcp.SEQUENCE) !== this.#nextSequence
+      this.#total + data > MAX_OCTETS
     )
       return false
-    const v4 = bytes[start]! >>> 4 === 4
-    // IPv4: TOS; the ID goes up by one as it will again when the kernel cuts the whole; flags to destination
-    if (v4) {
-      if (bytes[first]! !== bytes[start]! || bytes[first + 1]! !== bytes[start + 1]!) return false
+    if (ipHeader === Ipv4.HEADER) {
+      // TOS; the ID goes up by one as it will again when the kernel cuts the whole; flags to destination
+      if (bytes[first + Ipv4.TOS]! !== bytes[start + Ipv4.TOS]!) return false
       const df = (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) !== 0
       if (!df && getU16(bytes, start + Ipv4.ID) !== this.#nextId) return false
       if (
@@ -142,12 +156,15 @@ export class Merge {
       !alike(bytes, first, start, Ipv6.NEXT_HEADER, Ipv6.HEADER)
     )
       return false
-    // TCP: ports; acknowledgement and data offset; window; urgent pointer and options
+    // ports
+    if (!alike(bytes, first, start, ipHeader, ipHeader + 4)) return false
     if (
-      !alike(bytes, first, start, ipHeader, ipHeader + Tcp.SEQUENCE) ||
-      !alike(bytes, first, start, ipHeader + 8, ipHeader + Tcp.FLAGS) ||
-      !alike(bytes, first, start, ipHeader + 14, ipHeader + Tcp.CHECKSUM) ||
-      !alike(bytes, first, start, ipHeader + 18, headers)
+      protocol === IpProtocol.TCP &&
+      // acknowledgement and data offset; window; urgent pointer and options
+      (getU32(bytes, start + ipHeader + Tcp.SEQUENCE) !== this.#nextSequence ||
+        !alike(bytes, first, start, ipHeader + 8, ipHeader + Tcp.FLAGS) ||
+        !alike(bytes, first, start, ipHeader + 14, ipHeader + Tcp.CHECKSUM) ||
+        !alike(bytes, first, start, ipHeader + 18, headers))
     )
       return false
     if (!this.#sound) {
@@ -167,31 +184,37 @@ export class Merge {
     return addSums(this.#pseudo(start, end - start - ipHeader), sum) === 0xffff
   }
 
+  /** The pseudo header's sum, for `upper` octets behind the IP header. */
   #pseudo(start: number, upper: number): number {
     const v4 = this.#arena.bytes[start]! >>> 4 === 4
     const addresses = v4
       ? this.#arena.sum(start + Ipv4.SOURCE, start + Ipv4.HEADER)
       : this.#arena.sum(start + Ipv6.SOURCE, start + Ipv6.HEADER)
-    return addSums(addSums(addresses, IpProtocol.TCP), upper)
+    return addSums(addSums(addresses, protocolOf(this.#arena.bytes, start)), upper)
   }
 }
 
-/** Octets of the IP header in front of a TCP header; 0 where the packet is no whole TCP packet without IP options. */
-function headerOfTcp(bytes: Uint8Array, start: number, end: number): number {
+/** Octets of the IP header of a whole packet without options or extension headers; 0 for any other. */
+function ipHeaderOf(bytes: Uint8Array, start: number): number {
   const first = bytes[start]!
-  let header = 0
-  if (first === 0x45) {
-    if (
-      bytes[start + Ipv4.PROTOCOL] !== IpProtocol.TCP ||
-      (getU16(bytes, start + Ipv4.FRAGMENT) & ~DONT_FRAGMENT) !== 0
-    )
-      return 0
-    header = Ipv4.HEADER
-  } else if (first >>> 4 === 6 && bytes[start + Ipv6.NEXT_HEADER] === IpProtocol.TCP) header = Ipv6.HEADER
-  else return 0
-  if (start + header + Tcp.HEADER > end) return 0
-  const tcpHeader = (bytes[start + header + Tcp.DATA_OFFSET]! >>> 4) * 4
-  return tcpHeader >= Tcp.HEADER && start + header + tcpHeader <= end ? header : 0
+  if (first === 0x45) return (getU16(bytes, start + Ipv4.FRAGMENT) & ~DONT_FRAGMENT) === 0 ? Ipv4.HEADER : 0
+  return first >>> 4 === 6 ? Ipv6.HEADER : 0
+}
+
+const protocolOf = (bytes: Uint8Array, start: number): number =>
+  bytes[start + (bytes[start] === 0x45 ? Ipv4.PROTOCOL : Ipv6.NEXT_HEADER)]!
+
+/** Octets of a TCP header in front of data that go on with the connection and nothing else; 0 for any other. */
+function tcpHeader(bytes: Uint8Array, at: number, end: number): number {
+  if (at + Tcp.HEADER > end || (bytes[at + Tcp.FLAGS]! & ~TcpFlag.PSH) !== TcpFlag.ACK) return 0
+  const header = (bytes[at + Tcp.DATA_OFFSET]! >>> 4) * 4
+  return header >= Tcp.HEADER && at + header < end ? header : 0
+}
+
+/** Octets of a UDP header with a checksum in front of data; 0 for any other. */
+function udpHeader(bytes: Uint8Array, at: number, end: number): number {
+  if (at + Udp.HEADER >= end || getU16(bytes, at + Udp.LENGTH) !== end - at) return 0
+  return getU16(bytes, at + Udp.CHECKSUM) === 0 ? 0 : Udp.HEADER
 }
 
 function alike(bytes: Uint8Array, a: number, b: number, from: number, to: number): boolean {

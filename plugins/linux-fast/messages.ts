@@ -14,7 +14,7 @@ export interface RemoteSpec extends Omit<ChildSaSpec, 'mode' | 'encap'> {
 export type Command =
   | { readonly type: 'socket'; readonly id: number; readonly fd: number; readonly local: LocalEndpoint }
   | { readonly type: 'close-socket'; readonly id: number }
-  | { readonly type: 'tun'; readonly fd: number }
+  | { readonly type: 'tun'; readonly fd: number; readonly udp: boolean }
   | { readonly type: 'close-tun' }
   | {
       readonly type: 'install'

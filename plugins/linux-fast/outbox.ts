@@ -1,7 +1,7 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import type { SocketFlow } from './flows.ts'
-import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys } from './libc.ts'
+import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
 
 /** Datagrams in one send: what all kernels with UDP_SEGMENT take. */
 const MAX_SEGMENTS = 64
@@ -47,7 +47,7 @@ export class Outbox {
     this.#message = arena.take(MSGHDR + IOVEC + SOCKADDR + 4 + 2 * CONTROL_LENGTH)
     const { view } = arena
     const at = this.#message
-    const pointer = (field: number, to: number): void => view.setBigUint64(field, BigInt(this.#address + to), true)
+    const pointer = (field: number, to: number): void => setAddress(view, field, this.#address + to)
     pointer(at + Msg.NAME, at + MSGHDR + IOVEC)
     pointer(at + Msg.IOV, at + MSGHDR)
     view.setUint32(at + Msg.IOV_COUNT, 1, true)
@@ -84,7 +84,7 @@ export class Outbox {
     else if (packet.start !== this.#tail) {
       const { view } = this.#arena
       const off = packet.start - this.#tail
-      bytes.copyWithin(this.#tail, packet.start, packet.end)
+      this.#arena.copy(this.#tail, packet.start, length)
       if (this.#count > 0 && off < 0) {
         view.setUint32(this.#tail - 8, this.#saved[0]!)
         view.setUint32(this.#tail - 4, this.#saved[1]!)
@@ -141,7 +141,7 @@ export class Outbox {
     const message = this.#message
     bytes.set(flow.name, message + MSGHDR + IOVEC)
     view.setUint32(message + Msg.NAME_LENGTH, flow.nameLength, true)
-    view.setBigUint64(message + MSGHDR, BigInt(this.#address + at), true)
+    setAddress(view, message + MSGHDR, this.#address + at)
     view.setUint32(message + MSGHDR + 8, octets, true)
     let control = this.#control
     if (segment > 0) {
@@ -177,7 +177,7 @@ export class Outbox {
   /** @returns the offset behind; its data stand 8 octets before */
   #option(at: number, level: number, type: number, length: number): number {
     const { view } = this.#arena
-    view.setBigUint64(at + Cmsg.LENGTH, BigInt(CMSG_HEADER + length), true)
+    setAddress(view, at + Cmsg.LENGTH, CMSG_HEADER + length)
     view.setInt32(at + Cmsg.LEVEL, level, true)
     view.setInt32(at + Cmsg.TYPE, type, true)
     return at + CONTROL_LENGTH

@@ -30,8 +30,9 @@ export interface PumpParts {
 const ARENA = 2 << 20
 /** Longest uninterrupted system call, so that a thread whose process forgot to close can be ended. */
 const POLL_MS = 500
-/** Reads from one descriptor before the others have their turn. */
-const READS = 8
+/** Reads from the TUN device before the sockets have their turn, and octets: small packets shall fill a batch too. */
+const READS = 64
+const READ_OCTETS = 512 << 10
 const POLLFD = 8
 const MAX_FDS = 512
 /** Local ends remembered that are no sockets. */
@@ -87,9 +88,10 @@ export class Pump {
     this.#take = (start, end, flow, tos) => this.#received(start, end, flow, tos)
     this.#segments = {
       place: () => this.#outbox.place(),
-      packet: (start, end) => {
+      packet: (start, end, again) => {
         this.#reset(start, end, 0)
-        this.#plane.outbound(this.#packet, this.#now, true)
+        if (again) this.#plane.outboundNext(this.#packet, this.#now)
+        else this.#plane.outbound(this.#packet, this.#now, true)
       },
     }
     this.#watch()
@@ -108,10 +110,10 @@ export class Pump {
         return this.#parts.report({ type: 'closed-socket', id: command.id })
       case 'tun':
         this.#tun ??= new TunQueue(this.#libc, this.#arena, this.#errors)
-        this.#tun.fd = command.fd
+        this.#tun.open(command.fd, command.udp)
         return this.#watch()
       case 'close-tun':
-        if (this.#tun !== undefined) this.#tun.fd = -1
+        this.#tun?.close()
         this.#watch()
         return this.#parts.report({ type: 'closed-tun' })
       case 'install':
@@ -140,7 +142,7 @@ export class Pump {
       case 'outbound': {
         const place = this.#outbox.place()
         this.#arena.bytes.set(command.bytes, place)
-        this.#segments.packet(place, place + command.bytes.length)
+        this.#segments.packet(place, place + command.bytes.length, false)
         return this.#outbox.flush()
       }
     }
@@ -174,14 +176,15 @@ export class Pump {
   #fromTun(): void {
     const tun = this.#tun
     if (tun === undefined || tun.fd < 0) return
-    for (let i = 0; i < READS; i++) {
-      const more = tun.read(this.#segments)
-      if (more === undefined) {
+    for (let i = 0, octets = 0; i < READS && octets < READ_OCTETS; i++) {
+      const read = tun.read(this.#segments)
+      if (read === undefined) {
         this.#parts.report({ type: 'tun-lost', why: this.#libc.errorName() })
-        tun.fd = -1
+        tun.close()
         this.#watch()
       }
-      if (more !== true) break
+      if (read === undefined || read === 0) break
+      octets += read
     }
     tun.flush() // what was answered with "too big"
     this.#outbox.flush()

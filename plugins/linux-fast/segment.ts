@@ -6,8 +6,8 @@ import { Gso, NEEDS_CHECKSUM, Tcp, TcpFlag, Vnet } from './vnet.ts'
 export interface SegmentSink {
   /** Where in the arena the next packet goes; the packets before are done with. */
   place(): number
-  /** A packet stands at `start` to `end`. */
-  packet(start: number, end: number): void
+  /** A packet stands at `start` to `end`. @param again - it was cut from the same large one as the packet before */
+  packet(start: number, end: number, again: boolean): void
 }
 
 /**
@@ -33,8 +33,8 @@ export function cut(arena: Arena, at: number, end: number, sink: SegmentSink): b
       setU16(bytes, field, field === transportAt + 6 && isUdp(bytes, start) ? checksum || 0xffff : checksum)
     }
     const place = sink.place()
-    bytes.copyWithin(place, start, end)
-    sink.packet(place, place + end - start)
+    arena.copy(place, start, end - start)
+    sink.packet(place, place + end - start, false)
     return true
   }
   const size = view.getUint16(at + Vnet.GSO_SIZE, true)
@@ -87,8 +87,8 @@ function cutLarge(arena: Arena, { start, transportAt, dataAt, end, size, udp }: 
     const length = Math.min(size, end - data)
     const last = data + length >= end
     const at = sink.place()
-    bytes.copyWithin(at, start, dataAt)
-    bytes.copyWithin(at + headers, data, data + length)
+    arena.copy(at, start, headers)
+    const dataSum = arena.copySum(at + headers, data, length)
     const total = headers + length
     const upper = total - ipHeader
     if (v4) {
@@ -97,7 +97,7 @@ function cutLarge(arena: Arena, { start, transportAt, dataAt, end, size, udp }: 
       setU16(bytes, at + Ipv4.ID, thisId)
       setU16(bytes, at + Ipv4.CHECKSUM, ~addSums(addSums(ipSum, total), thisId) & 0xffff)
     } else setU16(bytes, at + Ipv6.PAYLOAD_LENGTH, total - Ipv6.HEADER)
-    let sum = addSums(addSums(fixedSum, upper), arena.sum(at + headers, at + total))
+    let sum = addSums(addSums(fixedSum, upper), dataSum)
     if (udp) {
       setU16(bytes, at + ipHeader + 4, upper)
       sum = addSums(sum, upper)
@@ -110,7 +110,7 @@ function cutLarge(arena: Arena, { start, transportAt, dataAt, end, size, udp }: 
     }
     const checksum = ~sum & 0xffff
     setU16(bytes, at + field, udp ? checksum || 0xffff : checksum)
-    sink.packet(at, at + total)
+    sink.packet(at, at + total, i > 0)
     data += length
     if (last) return
   }

@@ -1,6 +1,6 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
-import { IOVEC, type Libc, Sys } from './libc.ts'
+import { IOVEC, type Libc, Sys, setAddress } from './libc.ts'
 import { Merge } from './merge.ts'
 import { cut, type SegmentSink } from './segment.ts'
 import { Vnet } from './vnet.ts'
@@ -11,10 +11,9 @@ const PARTS = 65
 
 /** The TUN device's descriptor as the thread sees it: large packets in, cut; packets out, put together. */
 export class TunQueue {
-  /** -1 while there is none. */
-  fd = -1
   /** Writes that the kernel refused, by the error's name. */
   readonly errors: Record<string, number>
+  #fd = -1
   readonly #libc: Libc
   readonly #arena: Arena
   readonly #address: number
@@ -34,15 +33,30 @@ export class TunQueue {
     this.#merge = new Merge(arena, { write: (header, parts, count) => this.#write(header, parts, count) })
   }
 
-  /** Reads one packet or one large one. @returns whether there may be more; undefined when the device is gone */
-  read(sink: SegmentSink): boolean | undefined {
-    const length = this.#libc.read(this.fd, this.#address + this.#buffer, READ)
+  /** -1 while there is none. */
+  get fd(): number {
+    return this.#fd
+  }
+
+  /** @param udp - whether the kernel cuts large packets of UDP too */
+  open(fd: number, udp: boolean): void {
+    this.#fd = fd
+    this.#merge.udp = udp
+  }
+
+  close(): void {
+    this.#fd = -1
+  }
+
+  /** Reads one packet or one large one. @returns its octets, 0 when there is none; undefined when the device is gone */
+  read(sink: SegmentSink): number | undefined {
+    const length = this.#libc.read(this.#fd, this.#address + this.#buffer, READ)
     if (length <= 0) {
       const error = this.#libc.errno()
-      return length < 0 && (error === Sys.EAGAIN || error === Sys.EINTR) ? false : undefined
+      return length < 0 && (error === Sys.EAGAIN || error === Sys.EINTR) ? 0 : undefined
     }
     if (length > Vnet.OCTETS && !cut(this.#arena, this.#buffer, this.#buffer + length, sink)) this.#count('EPROTO')
-    return true
+    return length
   }
 
   /** @param packet - in the arena, where it stays until `flush`; or in other memory, which is free afterwards */
@@ -63,13 +77,13 @@ export class TunQueue {
     const { view } = this.#arena
     let at = this.#parts
     const part = (offset: number, length: number): void => {
-      view.setBigUint64(at, BigInt(this.#address + offset), true)
+      setAddress(view, at, this.#address + offset)
       view.setUint32(at + 8, length, true)
       at += IOVEC
     }
     part(header, Vnet.OCTETS)
     for (let i = 0; i < count; i++) part(parts[2 * i]!, parts[2 * i + 1]!)
-    if (this.#libc.writev(this.fd, this.#address + this.#parts, count + 1) < 0) this.#count(this.#libc.errorName())
+    if (this.#libc.writev(this.#fd, this.#address + this.#parts, count + 1) < 0) this.#count(this.#libc.errorName())
   }
 
   #count(error: string): void {

@@ -36,6 +36,11 @@ export class OpensslAead implements Aead {
   readonly #kind: AeadKind
   readonly #key: Uint8Array
   readonly #contexts: [open: number, seal: number] = [0, 0]
+  /** An SA has the same nonce and associated data for all of its packets, with other octets: their addresses. */
+  #nonce: Uint8Array | undefined
+  #nonceAt: number | undefined
+  #aad: Uint8Array | undefined
+  #aadAt: number | undefined
 
   constructor(rim: Rim, cipher: number, kind: AeadKind, key: Uint8Array, tagLength: number) {
     this.tagLength = tagLength
@@ -53,9 +58,9 @@ export class OpensslAead implements Aead {
     const text = scratch.of(bytes) + start
     const length = end - start
     const outLength = scratch.address + At.LENGTH
-    library.EVP_CipherInit_ex(context, 0, 0, 0, scratch.put(nonce, At.NONCE), -1)
+    library.EVP_CipherInit_ex(context, 0, 0, 0, this.#atNonce(nonce), -1)
     if (this.#kind === 'ccm') library.EVP_CipherUpdate(context, 0, outLength, 0, length)
-    library.EVP_CipherUpdate(context, 0, outLength, scratch.place(aad, At.AAD), aad.length)
+    library.EVP_CipherUpdate(context, 0, outLength, this.#atAad(aad), aad.length)
     checked(
       library.EVP_CipherUpdate(context, this.#kind === 'gmac' ? 0 : text, outLength, text, length),
       'sealing a packet',
@@ -71,10 +76,10 @@ export class OpensslAead implements Aead {
     const context = this.#context(0, nonce.length)
     const text = scratch.of(bytes) + start
     const outLength = scratch.address + At.LENGTH
-    library.EVP_CipherInit_ex(context, 0, 0, 0, scratch.put(nonce, At.NONCE), -1)
+    library.EVP_CipherInit_ex(context, 0, 0, 0, this.#atNonce(nonce), -1)
     library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_TAG, this.tagLength, text + length)
     if (this.#kind === 'ccm') library.EVP_CipherUpdate(context, 0, outLength, 0, length)
-    library.EVP_CipherUpdate(context, 0, outLength, scratch.place(aad, At.AAD), aad.length)
+    library.EVP_CipherUpdate(context, 0, outLength, this.#atAad(aad), aad.length)
     const opened = library.EVP_CipherUpdate(context, this.#kind === 'gmac' ? 0 : text, outLength, text, length)
     // CCM looks at the tag while it decrypts, the others at the end
     const genuine =
@@ -106,6 +111,24 @@ export class OpensslAead implements Aead {
     free(this.#rim, this.#contexts)
     this.#contexts.fill(0)
     this.#key.fill(0)
+  }
+
+  #atNonce(nonce: Uint8Array): number {
+    const { scratch } = this.#rim
+    if (nonce !== this.#nonce) {
+      this.#nonce = nonce
+      this.#nonceAt = scratch.lasting(nonce)
+    }
+    return this.#nonceAt ?? scratch.put(nonce, At.NONCE)
+  }
+
+  #atAad(aad: Uint8Array): number {
+    const { scratch } = this.#rim
+    if (aad !== this.#aad) {
+      this.#aad = aad
+      this.#aadAt = scratch.lasting(aad)
+    }
+    return this.#aadAt ?? scratch.place(aad, At.AAD)
   }
 
   #context(direction: 0 | 1, nonceLength: number): number {

@@ -47,6 +47,11 @@ export class Scratch {
     return this.address + at
   }
 
+  /** Address of the octets where they stay for good; undefined where the collector may move them. */
+  lasting(bytes: Uint8Array): number | undefined {
+    return bytes.buffer.byteLength < LEAST ? undefined : this.#library.address(bytes)
+  }
+
   /** Address of the octets, which are copied to `at` where they might move. */
   place(bytes: Uint8Array, at: number): number {
     return bytes.length < LEAST ? this.put(bytes, at) : this.#library.address(bytes)

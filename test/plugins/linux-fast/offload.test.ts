@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { getU16, internetChecksum, validateIp } from '../../../core/wire/index.ts'
+import { addressBytes, buildIp, buildUdp, getU16, internetChecksum, validateIp } from '../../../core/wire/index.ts'
 import { Arena } from '../../../plugins/linux-fast/arena.ts'
 import { Merge } from '../../../plugins/linux-fast/merge.ts'
 import { cut } from '../../../plugins/linux-fast/segment.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
-import { large, tcpPacket } from './tcp.ts'
+import { large, tcpPacket, withoutIds } from './tcp.ts'
 
 const UDP = 17
 
@@ -22,7 +22,7 @@ function pieces(arena: Arena, at: number, packet: Uint8Array): Uint8Array[] | un
 }
 
 /** What `Merge` writes when it is given these packets, each with its virtio header. */
-function merged(arena: Arena, packets: readonly Uint8Array[]): Uint8Array[] {
+function merged(arena: Arena, packets: readonly Uint8Array[], udp = true): Uint8Array[] {
   const written: Uint8Array[] = []
   const merge = new Merge(arena, {
     write: (header, parts, count) => {
@@ -31,6 +31,7 @@ function merged(arena: Arena, packets: readonly Uint8Array[]): Uint8Array[] {
       written.push(Uint8Array.from(all.flatMap(part => [...part])))
     },
   })
+  merge.udp = udp
   let at = 200_000
   for (const packet of packets) {
     arena.bytes.set(packet, at)
@@ -50,6 +51,11 @@ test('sums as the codec does, at any place and length', () => {
     fc.property(fc.uint8Array({ maxLength: 3_000 }), fc.nat(70), (data, at) => {
       memory.bytes.set(data, at)
       expect(~memory.sum(at, at + data.length) & 0xffff).toBe(internetChecksum(memory.bytes, at, at + data.length))
+      const sum = memory.copySum(100_001 + at, at, data.length)
+      expect(sum).toBe(memory.sum(at, at + data.length))
+      memory.copy(110_002 - at, at, data.length)
+      for (const copy of [100_001 + at, 110_002 - at])
+        expect(memory.bytes.subarray(copy, copy + data.length)).toEqual(data)
     }),
   )
 })
@@ -118,6 +124,46 @@ describe.each([{ v6: false }, { v6: true }])('TCP, IPv6 $v6', ({ v6 }) => {
       }),
       { numRuns: 100 },
     )
+  })
+})
+
+describe.each([{ v6: false }, { v6: true }])('UDP, IPv6 $v6', ({ v6 }) => {
+  const [source, destination] = (v6 ? ['2001:db8::1', '2001:db8::2'] : ['10.1.0.1', '10.2.0.1']).map(addressBytes)
+  const datagram = fc.record({
+    size: fc.constantFrom(1, 63, 64, 64, 64, 64, 1_300),
+    port: fc.constantFrom(5_000, 5_000, 5_000, 5_001),
+    df: fc.constantFrom(true, true, false),
+    step: fc.constantFrom(1, 1, 1, 2),
+    checksum: fc.constantFrom('right', 'right', 'right', 'right', 'wrong', 'none'),
+  })
+
+  test('what is put together and cut again is the same', () => {
+    const memory = arena()
+    fc.assert(
+      fc.property(fc.array(datagram, { maxLength: 90 }), fc.boolean(), (given, udp) => {
+        let id = 65_500
+        const packets = given.map(({ size, port, df, step, checksum }, i) => {
+          id = (id + step) & 0xffff
+          const data = new Uint8Array(size).fill(i)
+          const upper = buildUdp(source!, 700, destination!, port, data)
+          if (checksum === 'wrong') upper[6]! ^= 1
+          if (checksum === 'none') upper.fill(0, 6, 8)
+          return buildIp({ source: source!, destination: destination!, protocol: UDP, df, id }, upper)
+        })
+        const written = merged(memory, packets, udp)
+        expect(withoutIds(written.flatMap(packet => pieces(memory, 64, packet)!))).toEqual(withoutIds(packets))
+        if (!udp) expect(written.length).toBe(packets.length)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('a run of datagrams of one size is one write for each 64', () => {
+    const upper = buildUdp(source!, 700, destination!, 5_000, new Uint8Array(64).fill(7))
+    const packets = Array.from({ length: 130 }, (_, id) =>
+      buildIp({ source: source!, destination: destination!, protocol: UDP, df: false, id }, upper),
+    )
+    expect(merged(arena(), packets).length).toBe(3)
   })
 })
 

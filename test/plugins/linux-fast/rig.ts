@@ -77,7 +77,7 @@ export class Rig {
     this.#io = new FastIo(
       this.#libc,
       command => this.thread.post(command),
-      () => ({ fd: this.#device, name: 'test' }),
+      () => ({ fd: this.#device, name: 'test', udp: true }),
     )
     this.plane = new FastPlane(
       crypto,

@@ -3,6 +3,7 @@ import {
   addToSum,
   buildIp,
   finishChecksum,
+  fixIpv4Checksum,
   internetChecksum,
   pseudoHeaderSum,
   setU16,
@@ -36,6 +37,17 @@ export function tcpPacket({ v6, sequence, flags, options, data, id }: Segment): 
   tcp.set(data, 20 + options.length)
   setU16(tcp, 16, internetChecksum(tcp, 0, tcp.length, pseudoHeaderSum(source!, destination!, TCP, tcp.length)))
   return buildIp({ source: source!, destination: destination!, protocol: TCP, df: true, id, tos: 2, flowLabel: 9 }, tcp)
+}
+
+/** IPv4 packets that must not be fragmented need no ID (RFC 6864 §4.1), and lose theirs when they are put together: 0 in all. */
+export function withoutIds(packets: readonly Uint8Array[]): Uint8Array[] {
+  return packets.map(packet => {
+    if (packet[0]! >>> 4 !== 4 || (packet[6]! & 0x40) === 0) return packet
+    const copy = packet.slice()
+    setU16(copy, 4, 0)
+    fixIpv4Checksum(copy, 0)
+    return copy
+  })
 }
 
 /** The large packet as the kernel hands it to a TUN device with offload: lengths of the whole, pseudo header sum only. */
