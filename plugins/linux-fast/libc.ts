@@ -8,6 +8,7 @@ export interface Libc {
   errno(): number
   errorName(): string
   socket(domain: number, type: number, protocol: number): number
+  socketpair(domain: number, type: number, protocol: number, fds: number): number
   bind(fd: number, name: number, length: number): number
   getsockname(fd: number, name: number, length: number): number
   setsockopt(fd: number, level: number, name: number, value: number, length: number): number
@@ -26,6 +27,7 @@ export interface Libc {
 
 const PROTOTYPES = [
   'int socket(int domain, int type, int protocol)',
+  'int socketpair(int domain, int type, int protocol, int64 fds)',
   'int bind(int fd, int64 name, uint32 length)',
   'int getsockname(int fd, int64 name, int64 length)',
   'int setsockopt(int fd, int level, int name, int64 value, uint32 length)',
@@ -42,8 +44,15 @@ const PROTOTYPES = [
   'int ioctl(int fd, unsigned long request, int64 argument)',
 ] as const
 
-/** @throws Error when koffi is not there */
+let loaded: Libc | undefined
+
+/** Loads it once in each thread. @throws Error when koffi is not there */
 export function loadLibc(): Libc {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): Libc {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
   const library = koffi.load(null)
   const functions = PROTOTYPES.map(prototype => [/\w+(?=\()/.exec(prototype)![0], library.func(prototype)])
@@ -57,9 +66,11 @@ export function loadLibc(): Libc {
 
 /** Linux's numbers; these hold on x86, Arm and RISC-V. */
 export const Sys = {
+  AF_UNIX: 1,
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_DGRAM: 2,
+  SOCK_SEQPACKET: 5,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,

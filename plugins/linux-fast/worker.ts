@@ -4,6 +4,7 @@ import { remake } from '../../core/contracts/origin.ts'
 import { type Command, Control, type Report, type Start } from './messages.ts'
 import { firstOf } from './providers.ts'
 import { Pump } from './pump.ts'
+import { rehearse } from './rehearsal.ts'
 
 /** The thread's program: waits for packets and commands, and ends when it is told to. */
 async function main(start: Start): Promise<void> {
@@ -15,7 +16,10 @@ async function main(start: Start): Promise<void> {
     const made = await remake<CryptoProvider | string>(origin)
     if (typeof made !== 'string') providers.push(made)
   }
-  const report = (message: Report, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer)
+  let rehearsing = true
+  const report = (message: Report, transfer: ArrayBuffer[] = []): void => {
+    if (!rehearsing) port.postMessage(message, transfer)
+  }
   const now = (): number => performance.timeOrigin + performance.now() + start.clock
   const pump = new Pump({
     crypto: firstOf(providers),
@@ -26,6 +30,8 @@ async function main(start: Start): Promise<void> {
     report,
   })
 
+  await rehearse(pump, start.wakeFd, now())
+  rehearsing = false
   report({ type: 'ready' })
 
   // a command is taken before any packet that came after it was given

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import type { CryptoProvider } from '../../../core/contracts/crypto.ts'
 import type { ChildSaSpec, PlaneEvent } from '../../../core/contracts/data-plane.ts'
 import { silentLog } from '../../../core/contracts/log.ts'
@@ -9,7 +8,7 @@ import { combineProviders } from '../../../core/ike/suite.ts'
 import { systemClock } from '../../../core/index.ts'
 import { openSocket } from '../../../plugins/linux-fast/descriptors.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
-import { type Libc, loadLibc } from '../../../plugins/linux-fast/libc.ts'
+import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
 import type { Report } from '../../../plugins/linux-fast/messages.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
 import { writeName } from '../../../plugins/linux-fast/sockaddr.ts'
@@ -18,9 +17,6 @@ import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
 
-const AF_UNIX = 1
-const SOCK_SEQPACKET = 5
-const SOCK_NONBLOCK = 0o4000
 const BUFFER = 70_000
 
 /** A datagram that is nobody's and an inner packet of a family of its own: they come back when all before is done. */
@@ -31,10 +27,13 @@ export const crypto: CryptoProvider = combineProviders([opensslProvider() as Cry
 
 /** Two descriptors that keep packets apart as a TUN device does, without privilege: what is written to one is read from the other. */
 function pair(libc: Libc): [number, number] {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
-  const socketpair = koffi.load(null).func('int socketpair(int domain, int type, int protocol, int64 fds)')
   const fds = new Int32Array(32)
-  const made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, libc.address(new Uint8Array(fds.buffer)))
+  const made = libc.socketpair(
+    Sys.AF_UNIX,
+    Sys.SOCK_SEQPACKET | Sys.SOCK_NONBLOCK,
+    0,
+    libc.address(new Uint8Array(fds.buffer)),
+  )
   if (made !== 0) throw new Error(`socketpair: ${libc.errorName()}`)
   return [fds[0]!, fds[1]!]
 }
