@@ -57,7 +57,8 @@ export interface Presented {
 }
 
 export type Judgement =
-  | { readonly ok: true; readonly key: Verifier }
+  /** `until`: wall clock, ms, after which that will not be so any more (certificates run out); absent: always. */
+  | { readonly ok: true; readonly key: Verifier; readonly until?: number }
   /** `why` in words for the log of this host, with what would mend it. */
   | { readonly ok: false; readonly why: string }
 

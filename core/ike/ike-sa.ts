@@ -86,8 +86,8 @@ export class IkeSa implements IkeSaView {
   resumption: Resumption | undefined
   /** What the peer accepts of us. */
   wishes: PeerWishes = NO_WISHES
-  /** By what each end has proved itself, in words. */
-  readonly proof: { own?: string; peer?: string } = {}
+  /** By what each end has proved itself, in words, and how long the peer's is good (wall clock, ms). */
+  readonly proof: { own?: string; peer?: string; until?: number } = {}
   /** Initiator: what goes on when the host was woken. */
   resumed: ((now: number) => void) | undefined
   /** Responder: the rest of IKE_AUTH, once the peer's address is there. */

@@ -128,6 +128,7 @@ export function disproof(
   if (!octets.some(o => key.verify(scheme, form, octetsOf(sa, 'peer', o, id), signature)))
     return `the signature of ${showIdentity(identity)} does not verify with ${key.description}`
   sa.proof.peer = `${scheme}, ${key.description}`
+  if (judgement.until !== undefined) sa.proof.until = judgement.until
   return undefined
 }
 

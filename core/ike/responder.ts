@@ -183,6 +183,7 @@ export class Responder {
     const sa = this.#open(request)
     const { id, until, identity, idi, settings } = opened
     const authenticatedAt = now - (this.#host.wall(now) - opened.authenticatedAt)
+    if (opened.provedUntil !== undefined) sa.proof.until = opened.provedUntil
     sa.resumption = { identity, authenticatedAt, ticket: { id, until, idi, settings } }
     if (ppk !== undefined) sa.learn('ppk', ppk, 'the session that is resumed')
     const answer: Payload[] = [{ type: 'Nonce', data: nr }, ...this.#childless()]

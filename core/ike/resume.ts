@@ -45,6 +45,7 @@ export class Resume {
     this.#sa = sa
     this.#ticket = ticket
     this.#nonce = sa.rng.bytes(NONCE)
+    if (ticket.provedUntil !== undefined) sa.proof.until = ticket.provedUntil
     sa.resumption = { identity, authenticatedAt, virtual }
     sa.session.hasten(TRIES)
     sa.unprotected = (raw, message, flow, at) => this.#receive(raw, message, flow, at)

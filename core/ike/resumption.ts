@@ -30,6 +30,8 @@ export interface Ticket {
   readonly authenticatedAt: number
   /** Inner addresses that this end had from the peer. */
   readonly virtual: readonly Address[]
+  /** As in `Session`, of the responder. */
+  readonly provedUntil: number | undefined
   /** Monotonic ms. */
   readonly until: number
   /** `line` of the IKE SA. */
@@ -69,6 +71,7 @@ export function receiveTicket(sa: IkeSa, payloads: readonly Payload[], now: numb
   const seconds = data.length > LIFETIME ? new DataView(data.buffer, data.byteOffset).getUint32(0) : 0
   if (seconds === 0 || data.length - LIFETIME > MAX_OPAQUE) return
   const { suite, keys } = sa.channel!
+  const provedUntil = sa.proof.until
   const ticket: Ticket = {
     opaque: data.slice(LIFETIME),
     d: keys.d.slice(),
@@ -77,7 +80,8 @@ export function receiveTicket(sa: IkeSa, payloads: readonly Payload[], now: numb
     ppk: ppkOf(sa),
     authenticatedAt: sa.authenticatedAt,
     virtual: sa.virtual,
-    until: now + seconds * 1_000,
+    until: now + Math.min(seconds * 1_000, (provedUntil ?? Infinity) - sa.host.wall(now)),
+    provedUntil,
     line: sa.line,
   }
   sa.effect({ type: 'ticket', ticket })
@@ -97,6 +101,7 @@ export function grantTicket(sa: IkeSa, payloads: readonly Payload[], now: number
     d: keys.d,
     authenticatedAt,
     until: reauthMs === 0 ? Infinity : authenticatedAt + reauthMs,
+    provedUntil: sa.proof.until,
     ppk: ppkOf(sa),
   }
   const granted = settings.resumption === false ? undefined : sa.host.tickets.grant(settings, session, now)

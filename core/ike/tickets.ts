@@ -54,6 +54,8 @@ export interface Session {
   /** Wall clock, ms: when both ends last proved who they are, and until when the ticket is good. */
   readonly authenticatedAt: number
   readonly until: number
+  /** Until when that by which the peer has proved itself is good, wall clock, ms; undefined: it does not run out. */
+  readonly provedUntil: number | undefined
   /** Id of the post-quantum preshared key that is in `d`. */
   readonly ppk: string | undefined
 }
@@ -91,6 +93,7 @@ const octets: Codec<Uint8Array> = {
 const content = struct({
   authenticatedAt: u64,
   until: u64,
+  provedUntil: u64,
   terms: fixed(TERMS),
   peer: octets,
   idi: octets,
@@ -127,13 +130,16 @@ export class Tickets {
     now: number,
   ): { readonly opaque: Uint8Array; readonly seconds: number } | undefined {
     const wall = this.#host.wall(now)
-    const seconds = Math.floor((Math.min(session.until, wall + this.#lifetimeMs) - wall) / 1_000)
+    const seconds = Math.floor(
+      (Math.min(session.until, session.provedUntil ?? Infinity, wall + this.#lifetimeMs) - wall) / 1_000,
+    )
     if (seconds < 1 || !this.#able) return undefined
     const key = this.#current(now)
     const id = this.#host.rng.bytes(ID)
     const plain = encode(content, {
       authenticatedAt: BigInt(Math.round(session.authenticatedAt)),
       until: BigInt(Math.round(wall + seconds * 1_000)),
+      provedUntil: BigInt(Math.round(session.provedUntil ?? 0)),
       terms: this.#terms(key, settings),
       peer: text.encode(settings.name),
       idi: encode(identification, session.idi),
@@ -223,6 +229,7 @@ export class Tickets {
       d: said.d.slice(),
       authenticatedAt: Number(said.authenticatedAt),
       until,
+      provedUntil: said.provedUntil === 0n ? undefined : Number(said.provedUntil),
       ppk: ppk === '' ? undefined : ppk,
     }
   }

@@ -44,7 +44,7 @@ export function certificateTrust({ ca, crls, revocation: mode }: CertificateTrus
         `the certificate of ${own.description} does not name ${show(identity)}, which the peer says it is, but ${own.identities.map(show).join(', ') || 'nobody'}: it needs that subjectAltName, or the peer another identity`,
       )
     try {
-      return { ok: true, key: verifier(own.key, own.description) }
+      return { ok: true, key: verifier(own.key, own.description), until: Math.min(...chain.map(c => c.until)) }
     } catch (error) {
       return no(`the certificate of ${own.description}: ${(error as Error).message}`)
     }

@@ -71,6 +71,22 @@ describe('both ends by certificates', () => {
     expect([...p.left.sas.values()].map(sa => sa.proof.peer)).toEqual([`${by[kind]}, CN=sun, issued by CN=Root`])
   })
 
+  test('a ticket lasts no longer than the certificate, on either side and after it was used', async () => {
+    const brief = (name: string, until: string) =>
+      issue({ subject: `CN=${name}`, issuer: root, names: [dns(`${name}.example`)], until })
+    // the pair's clock begins on 28 November 2026 at midnight
+    const [left, right] = [await brief('moon', '2026-11-28T03:00Z'), await brief('sun', '2026-11-28T02:00Z')]
+    const p = pair(auth({ own: [left], trusted: [root] }), auth({ own: [right], trusted: [root] })).established()
+    const [first] = p.left.of('ticket').map(e => e.ticket)
+    expect(first!.until).toBe(2 * 3_600_000)
+    expect(p.right.sa.proof.until).toBe(Date.UTC(2026, 10, 28, 3))
+    for (const end of [p.left, p.right]) end.sas.clear()
+    p.resume(first!)
+    p.settle()
+    expect(p.left.of('ticket').at(-1)!.ticket.until).toBe(2 * 3_600_000)
+    expect(p.right.sa.proof.until).toBe(Date.UTC(2026, 10, 28, 3))
+  })
+
   test('what goes over the wire', async () => {
     const p = pair(...(await ends('p256'))).established()
     const [asked, answered, ...authentication] = chart(p.left)

@@ -438,6 +438,7 @@ describe('what a responder remembers', () => {
       d: new Uint8Array(32).fill(7),
       authenticatedAt: 1_700_000_000_000,
       until: Infinity,
+      provedUntil: undefined,
       ppk: undefined,
     } as const
     const grant = (now: number, more = {}) => tickets.grant(peer, { ...session, ...more }, now)
@@ -482,6 +483,16 @@ describe('what a responder remembers', () => {
     expect(typeof tickets.open(opaque, HOUR - 900)).toBe('object')
     expect(tickets.use({ id: 'one more', until }, HOUR - 900)).toBe(true)
     expect(tickets.use({ id: '0', until }, HOUR - 900)).toBe(false)
+  })
+
+  test('a certificate that runs out ends it, and those that come of it', () => {
+    const { tickets, grant } = office()
+    const provedUntil = 1_700_000_000_000 + HOUR / 2
+    const { opaque, seconds } = grant(0, { provedUntil })!
+    expect(seconds).toBe(1_800)
+    expect(tickets.open(opaque, 0)).toMatchObject({ provedUntil, until: provedUntil })
+    expect(tickets.open(opaque, HOUR / 2)).toBe('expired')
+    expect(grant(HOUR / 2, { provedUntil })).toBeUndefined()
   })
 
   test('none is made that would not fit into a datagram', () => {

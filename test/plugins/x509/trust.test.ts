@@ -34,6 +34,13 @@ describe('good', () => {
     expect(ask([ca], [await own({ kind, issuer: ca })])).toBe('good')
   })
 
+  test('until the first certificate of the chain runs out', async () => {
+    const brief = await issue({ subject: 'CN=Brief', ca: true, issuer: root, until: '2026-12-24' })
+    const trust = certificateTrust(trusting([root]))
+    const certificates = [await own({ issuer: brief }), brief].map(({ der }) => der)
+    expect(trust.judge({ certificates, rawKeys: [] }, moon, NOW)).toMatchObject({ until: Date.UTC(2026, 11, 24) })
+  })
+
   test('an intermediate CA, in any order, beside what has nothing to do with it', async () => {
     const below = await own({ issuer: sub })
     expect(ask([root], [below, sub])).toBe('good')
