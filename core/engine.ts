@@ -108,6 +108,7 @@ export class Engine {
       spiInUse: spi => children.spiInUse(spi) || this.manual.spiInUse(spi),
       expect: spi => this.#early.expect(spi),
       listens: type => outlet.listens(type),
+      alike: sa => this.peersByName.get(sa.peer ?? '')?.alike(sa) ?? [],
       sasOf: name => this.peersByName.get(name)?.sas ?? [],
       extension: (sa, { exchange, payloads }, now) => this.services.respond(sa, exchange, payloads, now),
       wake: sa =>

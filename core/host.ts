@@ -37,7 +37,7 @@ import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
 import { Pool } from './pools.ts'
 import { SeenAs } from './seen-as.ts'
-import { alike, sameEnd } from './unique.ts'
+import { sameEnd } from './unique.ts'
 import { IpProtocol, type Payload } from './wire/index.ts'
 
 export interface HostOptions {
@@ -59,6 +59,8 @@ export interface HostLinks {
   expect: IkeHost['expect']
   /** All live IKE SAs with a configured peer. */
   sasOf(peer: string): readonly IkeSa[]
+  /** Others that stand with the same identity of its peer. */
+  alike(sa: IkeSa): readonly IkeSa[]
   listens: IkeHost['listens']
   extension: IkeHost['extension']
   wake: IkeHost['wake']
@@ -328,7 +330,7 @@ export class Host implements IkeHost {
 
   /** Whether it is the address of an SA that this one replaces. */
   #again(sa: IkeSa, wanted: Address | undefined): boolean {
-    return this.#alike(sa).some(other => other.assigned.includes(wanted ?? '') && sameEnd(other, sa))
+    return this.#links.alike(sa).some(other => other.assigned.includes(wanted ?? '') && sameEnd(other, sa))
   }
 
   #leased(peer: PeerSettings): LeasedPoolSettings | undefined {
@@ -360,15 +362,9 @@ export class Host implements IkeHost {
 
   rejects(sa: IkeSa, contact: boolean): string | undefined {
     if (sa.settings?.unique !== 'keep' || contact) return undefined
-    const kept = this.#alike(sa).find(other => !sameEnd(other, sa) && !crossed(other, sa))
+    const kept = this.#links.alike(sa).find(other => !sameEnd(other, sa) && !crossed(other, sa))
     if (kept === undefined) return undefined
     return `${showIdentity(sa.remoteId)} is connected from ${showEndpoint(kept.flow.remote)}, and peers.${sa.peer}.unique is keep`
-  }
-
-  /** Other IKE SAs that stand with the same identity. */
-  #alike(sa: IkeSa): readonly IkeSa[] {
-    const others = this.#links.sasOf(sa.peer ?? '')
-    return others.filter(other => alike(other, sa) && other.state === 'established')
   }
 
   counters(child: ChildSa): ChildCounters | undefined {

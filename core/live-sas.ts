@@ -178,7 +178,7 @@ export class LiveSas {
   #established(sa: IkeSa, contact: boolean, now: number): void {
     this.table.leaveHalfOpen(sa)
     const peer = this.#parts.peers.get(sa.peer!)!
-    if (!peer.sas.includes(sa)) peer.sas.push(sa)
+    peer.stands(sa)
     peer.succeeded()
     const suite = showProposal(suiteProposal(sa.channel!.suite))
     const how = { suite, remoteId: showIdentity(sa.remoteId), ...(sa.resumption && { resumed: true as const }) }
@@ -285,7 +285,7 @@ export class LiveSas {
     // the request that rekeyed may have come from a new place, when the children were already on their way here
     children.follow(successor, host)
     const peer = peers.get(sa.peer!)!
-    peer.sas.push(successor)
+    peer.stands(successor)
     rim.event(sa.peer!, { type: 'rekeyed' }, now)
     if (peer.ticket(now)?.line === sa.line) {
       // it is one for the keys of before, RFC 5723 §6.2

@@ -1,11 +1,12 @@
 import type { Facts } from './contracts/facts.ts'
 import type { Address } from './contracts/net.ts'
-import type { PeerSettings } from './contracts/settings.ts'
+import type { Identity, PeerSettings } from './contracts/settings.ts'
 import { wipe } from './ike/equal.ts'
 import type { IkeSa } from './ike/ike-sa.ts'
 import type { Ticket } from './ike/resumption.ts'
 import type { Round } from './pursuit.ts'
 import { Review } from './review.ts'
+import { alike } from './unique.ts'
 
 const FIRST_RETRY_MS = 1_000
 const MAX_RETRY_MS = 60_000
@@ -17,6 +18,8 @@ export class Peer {
   readonly settings: PeerSettings
   /** All live SAs with it, newest last: several while one replaces another, or when `unique` is `keep`. */
   readonly sas: IkeSa[] = []
+  /** Those that stand, by `bucket` of the peer's identity. */
+  readonly #standing = new Map<string, IkeSa[]>()
   /** The path strategy that is looking for a way to it. */
   path: string | undefined
   /** The attempts under way, or the last ones. */
@@ -103,8 +106,36 @@ export class Peer {
     this.#ticket = ticket
   }
 
-  remove(sa: IkeSa): void {
-    const at = this.sas.indexOf(sa)
-    if (at >= 0) this.sas.splice(at, 1)
+  /** It is established; its peer's identity is known, and stays. */
+  stands(sa: IkeSa): void {
+    if (!this.sas.includes(sa)) this.sas.push(sa)
+    const key = bucket(sa.remoteId)
+    const there = this.#standing.get(key)
+    if (there === undefined) this.#standing.set(key, [sa])
+    else if (!there.includes(sa)) there.push(sa)
   }
+
+  /** Other SAs that stand with the identity of this one, newest last. */
+  alike(sa: IkeSa): readonly IkeSa[] {
+    const there = this.#standing.get(bucket(sa.remoteId)) ?? []
+    return there.filter(other => alike(other, sa) && other.state === 'established')
+  }
+
+  remove(sa: IkeSa): void {
+    take(this.sas, sa)
+    const key = bucket(sa.remoteId)
+    const there = this.#standing.get(key)
+    if (there === undefined) return
+    take(there, sa)
+    if (there.length === 0) this.#standing.delete(key)
+  }
+}
+
+/** Identities that are the same are in one; distinguished names, which may be the same in other words, are in one all together. */
+const bucket = (id: Identity | undefined): string =>
+  id === undefined ? '' : id.type === 'dn' ? 'dn' : `${id.type}:${id.value.toLowerCase()}`
+
+function take(list: IkeSa[], sa: IkeSa): void {
+  const at = list.lastIndexOf(sa)
+  if (at >= 0) list.splice(at, 1)
 }

@@ -16,6 +16,22 @@ export const systemClock: Clock = {
   },
 }
 
+/** Octets drawn at once: the call costs far more than they do. */
+const POOL = 1_024
+const pool = new Uint8Array(POOL)
+let used = POOL
+
+/** What was given out is not kept. */
 export const systemRng: Rng = {
-  bytes: length => crypto.getRandomValues(new Uint8Array(length)),
+  bytes: length => {
+    if (length > POOL) return crypto.getRandomValues(new Uint8Array(length))
+    if (used + length > POOL) {
+      crypto.getRandomValues(pool)
+      used = 0
+    }
+    const bytes = pool.slice(used, used + length)
+    pool.fill(0, used, used + length)
+    used += length
+    return bytes
+  },
 }

@@ -24,11 +24,11 @@ export const sameEnd = (a: IkeSa, b: IkeSa): boolean => sameEndpoint(a.flow.remo
 export type Verdict = { readonly sa: IkeSa; readonly fate: 'forget' | 'end' | 'later'; readonly why: string }
 
 /** @param contact - the peer said INITIAL_CONTACT */
-export function verdicts({ settings, sas }: Peer, sa: IkeSa, contact: boolean): Verdict[] {
-  const { unique } = settings
+export function verdicts(peer: Peer, sa: IkeSa, contact: boolean): Verdict[] {
+  const { unique } = peer.settings
   if (unique === 'never') return []
-  return sas.flatMap((other): Verdict[] => {
-    if (!alike(other, sa) || other === sa.renews || other.state !== 'established' || other.successor) return []
+  return peer.alike(sa).flatMap((other): Verdict[] => {
+    if (other === sa.renews || other.successor) return []
     if (crossed(other, sa)) {
       // INITIAL_CONTACT says nothing of an SA that the peer was making at that time
       if (unique === 'no') return []
@@ -42,9 +42,11 @@ export function verdicts({ settings, sas }: Peer, sa: IkeSa, contact: boolean): 
 }
 
 /** The newest Child SA of another IKE SA with this peer that carries the same traffic. */
-export function standIn({ sas }: Peer, sa: IkeSa, child: ChildSa): ChildSa | undefined {
-  const others = sas.filter(other => alike(other, sa) && other.state === 'established')
-  return others.flatMap(other => [...other.children.values()]).findLast(other => sameTraffic(other, child))
+export function standIn(peer: Peer, sa: IkeSa, child: ChildSa): ChildSa | undefined {
+  return peer
+    .alike(sa)
+    .flatMap(other => [...other.children.values()])
+    .findLast(other => sameTraffic(other, child))
 }
 
 const sameTraffic = (a: ChildSa, b: ChildSa): boolean =>

@@ -27,6 +27,9 @@ export const claimant = (spec: ChildSaSpec): Claimant => ({
 export class Claims {
   /** By `SelectorPair.key`, and for how many SAs. */
   readonly #claims = new Map<string, Claim>()
+  /** Those of a single remote address, by it, and all others: a gateway has a hundred thousand of the first kind. */
+  readonly #byHost = new Map<string, Set<Claim>>()
+  readonly #wide = new Set<Claim>()
 
   /**
    * Why an SA of this owner must not get these selectors: another owner's SA has them, and its traffic would go to the
@@ -44,22 +47,41 @@ export class Claims {
   }
 
   #overlapping(selectors: SelectorPair, { owner, peer, shared }: Claimant): Claim | undefined {
-    for (const claim of this.#claims.values())
+    for (const claim of this.#near(selectors))
       if (claim.peer === peer && claim.owner !== owner && claim.selectors.overlaps(selectors))
         if (!claim.shared || !shared || claim.selectors.key !== selectors.key) return claim
     return undefined
   }
 
+  /** All that may overlap. */
+  *#near({ remoteHost }: SelectorPair): Iterable<Claim> {
+    if (remoteHost === undefined) return yield* this.#claims.values()
+    yield* this.#byHost.get(remoteHost) ?? []
+    yield* this.#wide
+  }
+
   /** Takes the selectors for one more SA of this owner, whether it sends or not. `conflict` was asked. */
   claim(selectors: SelectorPair, by: Claimant): void {
     const claim = this.#claims.get(selectors.key)
-    if (claim === undefined) this.#claims.set(selectors.key, { ...by, selectors, count: 1 })
-    else claim.count++
+    if (claim !== undefined) {
+      claim.count++
+      return
+    }
+    const made = { ...by, selectors, count: 1 }
+    this.#claims.set(selectors.key, made)
+    const { remoteHost } = selectors
+    if (remoteHost === undefined) this.#wide.add(made)
+    else this.#byHost.set(remoteHost, (this.#byHost.get(remoteHost) ?? new Set()).add(made))
   }
 
   /** Gives back what one `claim` took. */
   release(selectors: SelectorPair): void {
     const claim = this.#claims.get(selectors.key)
-    if (claim !== undefined && --claim.count === 0) this.#claims.delete(selectors.key)
+    if (claim === undefined || --claim.count > 0) return
+    this.#claims.delete(selectors.key)
+    this.#wide.delete(claim)
+    const same = this.#byHost.get(claim.selectors.remoteHost ?? '')
+    same?.delete(claim)
+    if (same?.size === 0) this.#byHost.delete(claim.selectors.remoteHost!)
   }
 }

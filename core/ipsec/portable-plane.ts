@@ -215,7 +215,8 @@ export class PortablePlane implements DataPlane {
   timeout(now: number): void {
     if (now < this.#deadline) return
     for (const sa of [...this.#sas.values()]) this.#checkLimits(sa, now)
-    this.#deadline = Math.min(Number.POSITIVE_INFINITY, ...[...this.#sas.values()].map(sa => sa.deadline))
+    this.#deadline = Number.POSITIVE_INFINITY
+    for (const { deadline } of this.#sas.values()) this.#deadline = Math.min(this.#deadline, deadline)
   }
 
   /**

@@ -24,12 +24,15 @@ export class SelectorPair {
   readonly key: string
   /** How much it matches, as a logarithm; a lower one is more specific. */
   readonly breadth: number
+  /** The remote side's only address; undefined where it has several. */
+  readonly remoteHost: string | undefined
 
   /** @throws UsageError USAGE_ADDRESS for text that is no address */
   constructor(local: readonly Selector[], remote: readonly Selector[]) {
     this.#local = local.map(compile)
     this.#remote = remote.map(compile)
     this.key = `${sideKey(local)} = ${sideKey(remote)}`
+    this.remoteHost = hostOf(this.#remote)
     this.breadth = Math.max(...this.#local.map(breadth)) + Math.max(...this.#remote.map(breadth))
   }
 
@@ -52,6 +55,11 @@ export class SelectorPair {
       some(this.#local, bytes, info, info.destinationAt, info.destinationPort)
     )
   }
+}
+
+function hostOf(side: readonly Range[]): string | undefined {
+  const host = side[0]?.start.join('.')
+  return side.every(({ start, end }) => start.join('.') === host && end.join('.') === host) ? host : undefined
 }
 
 const meet = (a: readonly Range[], b: readonly Range[]): boolean => a.some(x => b.some(y => rangesMeet(x, y)))
