@@ -1,16 +1,16 @@
 import { createRequire } from 'node:module'
 import { basename, extname, isAbsolute, resolve } from 'node:path'
-import { importFile, type Loaded, type PluginReference } from '../config/index.ts'
+import { importFile, type Loaded, type PluginReference, resolvePluginSecrets } from '../config/index.ts'
 import type { Log } from '../contracts/log.ts'
 import type { Natweave } from '../contracts/natweave.ts'
-import type { Plugin } from '../contracts/plugin.ts'
+import type { Plugin, PluginFactory } from '../contracts/plugin.ts'
 import { createNatweave } from '../create.ts'
 import { ConfigError } from '../errors.ts'
 import { suggestion } from '../nearest.ts'
 
 /** From a configuration to a build: imports the plugins it names, gives them their options. */
 
-type Factory = (options?: Record<string, unknown>) => Plugin
+type Factory = PluginFactory<Record<string, unknown>>
 
 /** natweave's own plugins by the names they have in a configuration. */
 const OWN: Readonly<Record<string, () => Promise<Factory>>> = {
@@ -65,7 +65,9 @@ export async function build(config: Loaded, log: Log): Promise<Natweave> {
   const plugins: Plugin[] = []
   for (const reference of references) {
     const factory = await load(reference, config.file)
-    plugins.push(make(factory, reference, { ...optionsFrom(config, reference.use), ...reference.options }))
+    const { options, inline } = resolvePluginSecrets(reference, factory.secrets ?? [], config.sources)
+    if (inline && config.exposed !== undefined) throw new ConfigError(`${reference.at}.options`, config.exposed)
+    plugins.push(make(factory, reference, { ...optionsFrom(config, reference.use), ...options }))
   }
   const mtu = config.device === false ? undefined : config.device.mtu
   return createNatweave({ plugins, settings: config.settings, log, ...(mtu !== undefined && { mtu }) })

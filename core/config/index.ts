@@ -9,4 +9,5 @@ export {
   parseConfig,
   type SecretSources,
 } from './parse.ts'
+export { resolvePluginSecrets } from './plugin-secrets.ts'
 export { type ConfigInput, configSchema } from './schema.ts'

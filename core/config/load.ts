@@ -4,7 +4,7 @@ import { cosmiconfig, defaultLoaders, type Loader } from 'cosmiconfig'
 import { parse as parseToml } from 'smol-toml'
 import { ConfigError } from '../errors.ts'
 import { importFile } from './import-file.ts'
-import { type Config, ConfigErrors, parseConfig } from './parse.ts'
+import { type Config, ConfigErrors, parseConfig, type SecretSources } from './parse.ts'
 
 /** Finds, reads and checks a configuration file. */
 
@@ -23,6 +23,10 @@ const NONE = 'natweave init writes one to start from'
 export interface Loaded extends Config {
   /** The file it came from. */
   readonly file: string
+  /** Where secrets of plugins come from. */
+  readonly sources: SecretSources
+  /** Why no secret may stand in the file itself: others can read it. */
+  readonly exposed: string | undefined
 }
 
 export interface LoadOptions {
@@ -51,20 +55,20 @@ export async function loadConfig({ file, cwd = process.cwd(), env = process.env 
       throw error instanceof ConfigError ? error : new ConfigError('', unreadable(path, error))
     }
   }
+  const sources = { env, readFile }
   let config: Config
   try {
-    config = parseConfig(found.config, { env, readFile })
+    config = parseConfig(found.config, sources)
   } catch (error) {
     if (error instanceof ConfigErrors) throw new ConfigErrors(error.problems, found.filepath)
     throw error
   }
-  const problem = config.inlineSecrets ? exposure(found.filepath) : undefined
-  if (problem !== undefined)
-    throw new ConfigError(
-      '',
-      `${found.filepath} ${problem}; it holds secrets, which could also be given as { env: NAME } or { file: PATH }`,
-    )
-  return { ...config, file: found.filepath }
+  const problem = exposure(found.filepath)
+  const exposed =
+    problem &&
+    `${found.filepath} ${problem}; it holds secrets, which could also be given as { env: NAME } or { file: PATH }`
+  if (config.inlineSecrets && exposed !== undefined) throw new ConfigError('', exposed)
+  return { ...config, file: found.filepath, sources, exposed }
 }
 
 async function find(file: string | undefined, cwd: string): Promise<{ config: unknown; filepath: string }> {

@@ -309,7 +309,8 @@ function resolveChild(name: string, child: ParsedConfig['peers'][string]['childr
   }
 }
 
-function resolveSecret(
+/** @param fail - gets what is wrong with it; nothing is returned then */
+export function resolveSecret(
   secret: SecretInput,
   { env, readFile }: SecretSources,
   fail: (problem: string) => void,

@@ -41,7 +41,8 @@ function childProposal(value: string): string {
   return value
 }
 
-const secret = z.union(
+/** A secret, or where it is. */
+export const secret = z.union(
   [
     text.min(1, 'a secret of at least one character is wanted'),
     z.strictObject({ env: text.describe('Name of an environment variable that holds the secret') }),

@@ -66,3 +66,21 @@ export interface Plugin {
   /** Called in reverse order. */
   stop?(): Promise<void>
 }
+
+/**
+ * What the module of a plugin exports, for a configuration to name: makes it of its options.
+ *
+ * @example
+ * export const relay: PluginFactory<RelayOptions> = Object.assign((options = {}) => new Relay(options), {
+ *   secrets: ['password', 'servers.*.password'],
+ * })
+ */
+export interface PluginFactory<Options> {
+  (options?: Options): Plugin
+  /**
+   * Options that are secrets: keys from the outermost on with dots between, `*` for every element of a list or mapping. A
+   * configuration may say `{ env: NAME }` or `{ file: PATH }` there, as for all its secrets; the factory gets their text.
+   * A file that others can read may not have them in it.
+   */
+  readonly secrets?: readonly string[]
+}

@@ -1,6 +1,6 @@
 import 'reflect-metadata'
 import type { Facts } from '../../core/contracts/facts.ts'
-import { type Plugin, STRATEGY } from '../../core/contracts/plugin.ts'
+import { type Plugin, type PluginFactory, STRATEGY } from '../../core/contracts/plugin.ts'
 import type { Service, ServiceContext } from '../../core/contracts/service.ts'
 import type { Assessment, PathStrategy, Problem } from '../../core/contracts/strategy.ts'
 import { RENDEZVOUS } from './facts.ts'
@@ -34,12 +34,7 @@ class HolePunch implements PathStrategy {
   }
 }
 
-/**
- * Hole punching by a plain rendezvous, for builds without a mediation server.
- *
- * @throws ConfigError naming the option
- */
-export const holePunch = (options: Partial<HolePunchOptions> = {}): Plugin => {
+const make = (options: Partial<HolePunchOptions> = {}): Plugin => {
   const strategy = new HolePunch(parseOptions(options))
   return {
     name: 'hole-punch',
@@ -49,3 +44,10 @@ export const holePunch = (options: Partial<HolePunchOptions> = {}): Plugin => {
     },
   }
 }
+
+/**
+ * Hole punching by a plain rendezvous, for builds without a mediation server.
+ *
+ * @throws ConfigError naming the option
+ */
+export const holePunch: PluginFactory<Partial<HolePunchOptions>> = Object.assign(make, { secrets: ['secret'] })

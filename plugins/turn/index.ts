@@ -1,5 +1,5 @@
 import 'reflect-metadata'
-import { NAT_DETECTOR, type Plugin, SERVICE, TRANSPORT } from '../../core/contracts/plugin.ts'
+import { NAT_DETECTOR, type Plugin, type PluginFactory, SERVICE, TRANSPORT } from '../../core/contracts/plugin.ts'
 import { TurnClient } from './client.ts'
 import { RELAY_AVAILABLE } from './facts.ts'
 import { parseOptions, type TurnOptions } from './options.ts'
@@ -8,12 +8,7 @@ import { Streams } from './streams.ts'
 
 export type { ServeOptions, TurnOptions, TurnServerOptions } from './options.ts'
 
-/**
- * TURN, RFC 8656: a relayed candidate from each of `servers`, and with `serve` this host as a relay for others.
- *
- * @throws ConfigError naming the option
- */
-export const turn = (options: TurnOptions = {}): Plugin => {
+const make = (options: TurnOptions = {}): Plugin => {
   const settings = parseOptions(options)
   const { servers, serve } = settings
   return {
@@ -35,3 +30,12 @@ export const turn = (options: TurnOptions = {}): Plugin => {
     },
   }
 }
+
+/**
+ * TURN, RFC 8656: a relayed candidate from each of `servers`, and with `serve` this host as a relay for others.
+ *
+ * @throws ConfigError naming the option
+ */
+export const turn: PluginFactory<TurnOptions> = Object.assign(make, {
+  secrets: ['servers.*.password', 'serve.users.*'],
+})

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { build } from '../../../core/cli/build.ts'
-import { parseConfig } from '../../../core/config/index.ts'
+import { parseConfig, type SecretSources } from '../../../core/config/index.ts'
 import { silentLog } from '../../../core/contracts/log.ts'
 import { ConfigError } from '../../../core/errors.ts'
 import { defaults } from '../../../plugins/index.ts'
@@ -12,13 +12,21 @@ const folder = realpathSync(mkdtempSync(join(tmpdir(), 'natweave-build-')))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 const peers = { moon: { remote: '192.0.2.1', psk: 'x', children: { lan: {} } } }
-const make = (config: object) => {
-  const parsed = parseConfig({ peers, device: false, ...config }, { env: {}, readFile: () => new Uint8Array() })
-  return build({ ...parsed, file: join(folder, 'natweave.config.yaml') }, silentLog)
+const sources: SecretSources = {
+  env: { SECRET: 'of the environment' },
+  readFile: name => {
+    if (name === 'octets') return Uint8Array.of(0xff)
+    if (name !== 'secret.txt') throw new Error(`${name}: no such file`)
+    return new TextEncoder().encode('of a file\n')
+  },
+}
+const make = (config: object, exposed?: string) => {
+  const parsed = parseConfig({ peers, device: false, ...config }, sources)
+  return build({ ...parsed, file: join(folder, 'natweave.config.yaml'), sources, exposed }, silentLog)
 }
 
-const complaint = (plugin: unknown): Promise<string> =>
-  make({ plugins: ['node-crypto', 'udp', plugin] }).then(
+const complaint = (plugin: unknown, exposed?: string): Promise<string> =>
+  make({ plugins: ['node-crypto', 'udp', plugin] }, exposed).then(
     () => 'was accepted',
     (error: unknown) => {
       expect(error).toBeInstanceOf(ConfigError)
@@ -95,5 +103,66 @@ describe('plugins that are none', () => {
     expect(await complaint({ use, options: { level: 10 } })).toBe(
       'plugins[2].options: plugin "./picky.mjs": level: 1 to 9 is wanted',
     )
+  })
+})
+
+describe('secrets of a plugin, which says where they are', () => {
+  writeFileSync(
+    join(folder, 'keeper.mjs'),
+    `export default Object.assign(${plugin('keeper')}, { secrets: ['password', 'servers.*.password', 'users.*'] })`,
+  )
+  const keeper = (options: object) => ({ use: './keeper.mjs', options })
+  const given = async (options: object): Promise<unknown> => {
+    await make({ plugins: ['node-crypto', 'udp', keeper(options)] })
+    return (globalThis as { natweaveMark?: unknown }).natweaveMark
+  }
+
+  test('come as text, from wherever they are; what is none stays as it is', async () => {
+    const options = {
+      password: { env: 'SECRET' },
+      servers: [
+        { url: 'a', password: { file: 'secret.txt' } },
+        { url: 'b', password: { hex: '6869' } },
+      ],
+      users: { 'a.b': { base64: 'aGk=' }, plain: 'text', strange: 5 },
+      other: { file: 'secret.txt' },
+      mark: undefined,
+    }
+    expect(await given(options)).toEqual({
+      password: 'of the environment',
+      servers: [
+        { url: 'a', password: 'of a file' },
+        { url: 'b', password: 'hi' },
+      ],
+      users: { 'a.b': 'hi', plain: 'text', strange: 5 },
+      other: { file: 'secret.txt' },
+    })
+    expect(await given({ servers: 'none', users: [{ env: 'SECRET' }] })).toEqual({
+      servers: 'none',
+      users: ['of the environment'],
+    })
+  })
+
+  test.each([
+    [{ password: { env: 'NOT_SET' } }, /^plugins\[2\]\.options\.password: the environment variable NOT_SET is not set/],
+    [{ servers: [{}, { password: { file: 'x' } }] }, /^plugins\[2\]\.options\.servers\[1\]\.password: x: no such file/],
+    [{ users: { alice: { file: 'octets' } } }, /^plugins\[2\]\.options\.users\.alice: the secret is no text in UTF-8/],
+  ])('that are not to be had are named: %j', async (options, words) => {
+    expect(await complaint(keeper(options))).toMatch(words)
+  })
+
+  test('may not stand in a file that others can read', async () => {
+    const exposed = 'natweave.config.yaml can be read by others'
+    expect(await complaint(keeper({ password: 'text' }), exposed)).toBe(`plugins[2].options: ${exposed}`)
+    await make({ plugins: ['node-crypto', 'udp', keeper({ password: { env: 'SECRET' } })] }, exposed)
+  })
+
+  test.each([
+    { use: 'turn', options: { servers: [{ url: 'turn:a', username: 'u', password: { env: 'SECRET' } }] } },
+    { use: 'turn', options: { serve: { users: { alice: { file: 'secret.txt' } } } } },
+    { use: 'hole-punch', options: { secret: { env: 'SECRET' }, serve: true } },
+  ])('$use takes them: $options', async plugin => {
+    const natweave = await make({ plugins: ['node-crypto', 'udp', plugin] })
+    expect(natweave.status().plugins).toContain(plugin.use)
   })
 })
