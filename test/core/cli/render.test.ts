@@ -46,6 +46,12 @@ test('a way through a relay is told as such', () => {
   expect(lines).toContain('    path      192.0.2.1:4500 ↔ 198.51.100.7:4500, through a relay')
 })
 
+test('a resumed session is told as such', () => {
+  const peers = [{ ...established, resumed: true as const }]
+  const lines = renderStatus({ peers, locals: [], candidates: [], device: undefined, plugins: [], drops: {} }, out)
+  expect(lines.filter(line => line.includes(', resumed'))).toHaveLength(1)
+})
+
 test('by what both ends have proved themselves', () => {
   const proof = { own: 'eap-mschapv2 as alice', peer: 'ed25519, CN=moon, issued by CN=CA', ppk: 'lab' }
   const peers = [{ ...established, proof }]
@@ -86,6 +92,10 @@ describe('events', () => {
     [
       { type: 'established', suite: 'aes256gcm16', remoteId: 'moon@lab.test' },
       'established with moon@lab.test, aes256gcm16',
+    ],
+    [
+      { type: 'established', suite: 'aes256gcm16', remoteId: 'moon@lab.test', resumed: true },
+      'resumed with moon@lab.test, aes256gcm16',
     ],
     [
       { type: 'child-up', child: 'lan', id: '1', plan, suite: 'aes128gcm16' },
