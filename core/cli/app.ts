@@ -194,19 +194,49 @@ const check = buildCommand({
   },
 })
 
+const dir = { kind: 'parsed', parse: path, brief: 'Folder of the CA', default: 'pki', placeholder: 'folder' } as const
 const init = buildCommand({
   loader: async () => import('./commands/init.ts'),
   parameters: {
-    flags: { force, json },
+    flags: {
+      auth: {
+        kind: 'enum',
+        values: ['psk', 'certificate'] as const,
+        brief: 'Share a secret, or trust a CA, which is made where there is none',
+        default: 'psk',
+      },
+      id: { kind: 'parsed', parse: name, brief: 'With certificates: who this host is', optional: true },
+      peer: {
+        kind: 'parsed',
+        parse: name,
+        brief: 'With certificates: the gateway to connect to; without it this host is one',
+        optional: true,
+      },
+      network: {
+        kind: 'parsed',
+        parse: name,
+        brief: 'With certificates: what lies behind the gateway',
+        default: '10.3.0.0/24',
+        placeholder: 'prefix',
+      },
+      dir,
+      force,
+      json,
+    },
     positional: {
       kind: 'tuple',
       parameters: [{ brief: 'Where to write it', parse: path, placeholder: 'file', optional: true }],
     },
   },
-  docs: { brief: 'Write a commented configuration to start from' },
+  docs: {
+    brief: 'Write a commented configuration to start from',
+    customUsage: [
+      { input: '--auth certificate --id gw.example.org', brief: 'a gateway, with a CA of its own' },
+      { input: '--auth certificate --id alice@example.org --peer gw.example.org', brief: 'a client of it' },
+    ],
+  },
 })
 
-const dir = { kind: 'parsed', parse: path, brief: 'Folder of the CA', default: 'pki', placeholder: 'folder' } as const
 const days = (count: string) =>
   ({ kind: 'parsed', parse: numberParser, brief: 'How long it is valid', default: count }) as const
 const keyType = {

@@ -58,6 +58,41 @@ export async function issue(this: unknown, flags: MakingFlags, ...identities: re
   })
 }
 
+/** Certificate and key of a node in `dir`, and the CA that vouches for it. */
+export interface NodeFiles {
+  readonly certificate: string
+  readonly key: string
+  readonly ca: string
+  /** What was made just now. */
+  readonly made: readonly string[]
+}
+
+/**
+ * What a node needs, made where it is not there yet.
+ *
+ * @param found - there may be a new CA
+ * @throws UsageError USAGE_PKI where a CA is needed that is elsewhere
+ */
+export async function nodeFiles(dir: string, identity: string, found: boolean): Promise<NodeFiles> {
+  const stem = join(dir, fileName(identity))
+  const files = { certificate: `${stem}.pem`, key: `${stem}.key`, ca: join(dir, 'ca.pem') }
+  if (Object.values(files).every(file => existsSync(file))) return { ...files, made: [] }
+  const making = { dir, force: false, json: false } as const
+  const made: string[] = []
+  if (found && !existsSync(files.ca)) {
+    const authority = await createAuthority('natweave CA', 'p256', { from: Date.now(), days: 3_650 })
+    made.push(...Object.values(save({ ...making, type: 'p256', days: 3_650 }, 'ca', authority)))
+  }
+  if (!existsSync(join(dir, 'ca.key')))
+    throw new UsageError(
+      'USAGE_PKI',
+      `${files.certificate}, ${files.key} and ${files.ca} are wanted: make them where the CA is, by natweave pki issue ${identity}, and bring them here`,
+    )
+  const issued = await issueCertificate(authority(dir), [identity], 'p256', { from: Date.now(), days: 825 })
+  made.push(...Object.values(save({ ...making, type: 'p256', days: 825 }, fileName(identity), issued)))
+  return { ...files, made }
+}
+
 export async function crl(this: unknown, flags: CrlFlags, ...revoked: readonly string[]): Promise<void> {
   await guarded(flags.json, async out => {
     const file = join(flags.dir, 'crl.pem')
