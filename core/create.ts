@@ -42,6 +42,8 @@ export interface NatweaveOptions {
   readonly rng?: Rng
   /** Octets of the largest inner packet; default 1400, which fits every plan over a path of 1500. */
   readonly mtu?: number
+  /** Lower the MSS in TCP's SYN packets to what fits the tunnel; default true. */
+  readonly clampMss?: boolean
 }
 
 const DEFAULT_MTU = 1_400
@@ -53,7 +55,8 @@ const DEFAULT_MTU = 1_400
  *   UsageError USAGE_NO_CRYPTO, USAGE_NO_TRANSPORT
  */
 export function createNatweave(options: NatweaveOptions): Natweave {
-  const { plugins, settings, log = silentLog, clock = systemClock, rng = systemRng, mtu = DEFAULT_MTU } = options
+  const { plugins, settings, log = silentLog, clock = systemClock, rng = systemRng } = options
+  const sizes = { mtu: options.mtu ?? DEFAULT_MTU, clampMss: options.clampMss ?? true }
   const container = createContainer()
   container.register(LOG, { useValue: log })
   container.register(CLOCK, { useValue: clock })
@@ -78,7 +81,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     rng: resolveLast(container, RNG)!,
     credentials: resolveCredentials(settings, resolveAll(container, CREDENTIALS), resolveAll(container, EAP_METHOD)),
     wall: now => time.wall() + now - time.now(),
-    mtu,
+    sizes,
     outlet: {
       transmit: (packet, flow) => runtime.transmit(packet, flow),
       deliver: packet => runtime.deliver(packet),
@@ -98,7 +101,7 @@ export function createNatweave(options: NatweaveOptions): Natweave {
     clock: time,
     log,
     host,
-    mtu,
+    sizes,
   })
   return runtime
 }

@@ -1,5 +1,5 @@
 import { Children } from './children.ts'
-import type { ChildCounters, DataPlane, PlaneEvent } from './contracts/data-plane.ts'
+import type { ChildCounters, DataPlane, PacketSizes, PlaneEvent } from './contracts/data-plane.ts'
 import type { Fact, Facts } from './contracts/facts.ts'
 import type { CheckReport, PlanReport } from './contracts/natweave.ts'
 import { type Address, type Flow, showEndpoint } from './contracts/net.ts'
@@ -56,8 +56,7 @@ export interface EngineOptions extends HostOptions {
   /** Asked in order before the portable plane. */
   readonly planes: readonly DataPlane[]
   readonly outlet: EngineOutlet
-  /** Octets of the largest inner packet. */
-  readonly mtu: number
+  readonly sizes: PacketSizes
 }
 
 /**
@@ -87,7 +86,7 @@ export class Engine {
   /** What the transports have; a relay's addresses come on top. */
   #bound: readonly LocalEndpoint[] = []
 
-  constructor({ planes, outlet, mtu, ...options }: EngineOptions) {
+  constructor({ planes, outlet, sizes, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
     this.#settings = settings
     const rim = new Rim(outlet, (packet, flow) => this.services.reroute(packet, flow, this.#now))
@@ -99,7 +98,7 @@ export class Engine {
       event: (event: PlaneEvent) => this.#planeEvent(event),
     }
     const claims = new Claims()
-    this.portable = new PortablePlane(crypto, rng, planeOutlet, { mtu, claims })
+    this.portable = new PortablePlane(crypto, rng, planeOutlet, { ...sizes, claims })
     this.planes = planes
     const children = new Children(planes, this.portable, claims)
     this.#children = children
@@ -295,6 +294,11 @@ export class Engine {
   transmit(packet: Packet, flow: Flow, now: number): void {
     this.#now = now
     this.#rim.transmit(packet, flow)
+  }
+
+  /** What a transport has learned of a path; see `TransportSink`. */
+  pathMtu(local: Address, remote: Address, mtu: number, now: number): void {
+    for (const plane of [this.portable, ...this.planes]) plane.pathMtu?.(local, remote, mtu, now)
   }
 
   /** An inner packet from the device. */

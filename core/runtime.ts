@@ -1,5 +1,5 @@
 import type { PluginHost } from './container.ts'
-import type { PlaneOutlet } from './contracts/data-plane.ts'
+import type { PacketSizes, PlaneOutlet } from './contracts/data-plane.ts'
 import type { DeviceState, PacketDevice } from './contracts/device.ts'
 import type { Log } from './contracts/log.ts'
 import type { Clock } from './contracts/machine.ts'
@@ -24,8 +24,7 @@ export interface RuntimeParts {
   readonly clock: Clock
   readonly log: Log
   readonly host: PluginHost
-  /** Octets of the largest inner packet. */
-  readonly mtu: number
+  readonly sizes: PacketSizes
 }
 
 /** How long `stop` waits for peers to answer their DELETE. */
@@ -62,13 +61,13 @@ export class Runtime implements Natweave {
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new NatweaveError('USAGE_STATE', 'an instance is started once')
     this.#state = 'starting'
-    const { engine, transports, device, store, host, mtu } = this.#parts
+    const { engine, transports, device, store, host, sizes } = this.#parts
     try {
       await host.start()
       if (store !== undefined) await this.#open(store, () => store.open())
       for (const plane of engine.planes)
         if (plane.open !== undefined)
-          await this.#open({ close: async () => plane.close?.() }, () => plane.open!(this.#outlet(), mtu))
+          await this.#open({ close: async () => plane.close?.() }, () => plane.open!(this.#outlet(), sizes))
       for (const transport of transports) await this.#open(transport, () => transport.open(this.#sink()))
       engine.setLocals(
         transports.flatMap(t => t.locals()),
@@ -106,6 +105,7 @@ export class Runtime implements Natweave {
         this.deviceChanged()
         void this.#relocate()
       },
+      pathMtu: (local, remote, mtu) => this.#parts.engine.pathMtu(local, remote, mtu, this.#now()),
       failed: error => this.#broken('transport', error),
     }
   }
@@ -372,14 +372,14 @@ export class Runtime implements Natweave {
 
   /** Brings the device to what the engine needs now; changes that come meanwhile are done together afterwards. */
   deviceChanged(): void {
-    const { device, engine, mtu } = this.#parts
+    const { device, engine, sizes } = this.#parts
     if (device === undefined || this.#state === 'starting') return
     if (this.#configureAgain) return
     this.#configureAgain = true
     this.#configuring = this.#configuring.then(async () => {
       this.#configureAgain = false
       if (this.#state !== 'running') return
-      const state: DeviceState = deviceState(engine, mtu)
+      const state: DeviceState = deviceState(engine, sizes.mtu)
       await device.configure(state).catch((error: Error) => this.#broken(device.name, error))
     })
   }

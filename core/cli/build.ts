@@ -69,8 +69,8 @@ export async function build(config: Loaded, log: Log): Promise<Natweave> {
     if (inline && config.exposed !== undefined) throw new ConfigError(`${reference.at}.options`, config.exposed)
     plugins.push(make(factory, reference, { ...optionsFrom(config, reference.use), ...options }))
   }
-  const mtu = config.device === false ? undefined : config.device.mtu
-  return createNatweave({ plugins, settings: config.settings, log, ...(mtu !== undefined && { mtu }) })
+  const { mtu, clampMss } = config.device === false ? {} : config.device
+  return createNatweave({ plugins, settings: config.settings, log, ...defined({ mtu, clampMss }) })
 }
 
 /** `listen`, `device` and `stun` are the usual way to say what the udp, raw, tun and stun plugins take as options. */

@@ -260,7 +260,17 @@ export const schema = z.strictObject({
         z.literal(false),
         z.strictObject({
           name: text.optional(),
-          mtu: z.number().int().min(576).max(65_535).optional(),
+          mtu: z
+            .number()
+            .int()
+            .min(576)
+            .max(65_535)
+            .optional()
+            .describe('Octets of the largest inner packet, 1400 when left out; a narrower path lowers it for its peer'),
+          clampMss: z
+            .boolean()
+            .default(true)
+            .describe('Lower the MSS in SYN packets of TCP to what fits the tunnel, in both directions'),
           table: z.number().int().positive().optional(),
         }),
       ],

@@ -1,5 +1,5 @@
 import type { Drop } from './drop.ts'
-import type { Flow } from './net.ts'
+import type { Address, Flow } from './net.ts'
 import type { Packet } from './packet.ts'
 import type { EncapStrategy, Mode, Plan, Selector } from './strategy.ts'
 
@@ -101,15 +101,22 @@ export interface PlaneOutlet {
   event(event: PlaneEvent): void
 }
 
+/** What every plane holds to. */
+export interface PacketSizes {
+  /** Octets of the largest inner packet; what is larger and must not be fragmented is answered with "too big". */
+  readonly mtu: number
+  /** Whether the MSS in TCP's SYN packets, of both directions, is lowered to what fits the tunnel. */
+  readonly clampMss: boolean
+}
+
 /** Moves ESP and AH packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
 export interface DataPlane {
   readonly name: string
   /**
    * Called once, before anything but `name` and `refuses`; absent: nothing has to be opened. A plane that has a thread, or
    * packets from elsewhere than the engine, reports to `outlet` whenever it likes.
-   * @param mtu - octets of the largest inner packet
    */
-  open?(outlet: PlaneOutlet, mtu: number): Promise<void>
+  open?(outlet: PlaneOutlet, sizes: PacketSizes): Promise<void>
   close?(): Promise<void>
   /** Why this plane cannot carry the SA; undefined when it can. */
   refuses(sa: ChildSaSpec): string | undefined
@@ -122,6 +129,11 @@ export interface DataPlane {
   /** Stops sending and receiving on the SA and wipes its keys. */
   remove(id: string): void
   counters(id: string): ChildCounters | undefined
+  /**
+   * Outer packets from `local` to `remote` get through up to `mtu` octets, IP header included; holds for ten minutes.
+   * From a trustworthy source only: a forged one would throttle the SAs that go this way. Absent: the plane finds out by itself.
+   */
+  pathMtu?(local: Address, remote: Address, mtu: number, now: number): void
   /** An inner packet that waited for its SA; it is left as it was. */
   outbound(packet: Packet, now: number): void
   /**

@@ -10,6 +10,11 @@ export interface TransportSink {
   receive(packet: Packet, flow: Flow): void
   /** The set of local endpoints changed (interface up, down, new address). */
   changed(): void
+  /**
+   * Packets from `local` to `remote` get through up to `mtu` octets, IP header included: as the system says, which has seen
+   * to it that the ICMP message behind that answers a packet of this host. Absent: nobody wants to know.
+   */
+  pathMtu?(local: Address, remote: Address, mtu: number): void
   /** Something broke that the transport cannot mend itself; it goes on with what is left. */
   failed(error: Error): void
 }
@@ -46,7 +51,8 @@ export interface Transport {
   /** Closes what `bind` made. */
   unbind?(local: Endpoint): void
   /**
-   * Sends or queues one datagram; never throws, never blocks. `packet` is the caller's again when the call returns.
+   * Sends or queues one datagram; never throws, never blocks. With `df` one that the path does not take is lost, and the
+   * sink learns the path's MTU; without, it goes in fragments. `packet` is the caller's again when the call returns.
    */
   send(packet: Packet, flow: Flow): void
 }

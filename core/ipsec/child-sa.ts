@@ -6,9 +6,10 @@ import type { Flow } from '../contracts/net.ts'
 import { AhOpener, AhSealer } from './ah.ts'
 import { EspOpener, EspSealer } from './esp.ts'
 import { innerMtu } from './overhead.ts'
+import type { PathMtu, PathMtus } from './path-mtu.ts'
 import { ReplayWindow } from './replay.ts'
 import { countersOf, SaMemory, Word } from './sa-memory.ts'
-import { SelectorPair } from './selector.ts'
+import { hasAllPorts, SelectorPair } from './selector.ts'
 import { isAh } from './transforms.ts'
 
 /** What became of a limit since the last look. */
@@ -25,6 +26,8 @@ export class InstalledSa {
   flow: Flow
   /** An opened packet needs no room in front of where it was. */
   readonly growsNot: boolean
+  /** Inner packets may be cut before they are protected: the other end's selectors take every part. */
+  readonly mayCut: boolean
   readonly #memory: SaMemory
   readonly #numbers: Float64Array
   readonly #softAt: number
@@ -33,20 +36,32 @@ export class InstalledSa {
   #nextAt = 0
   #nextPackets = 0
   #nextOctets = 0
-  #pathMtu: number | undefined
+  readonly #paths: PathMtus
+  #path: PathMtu
+  /** The path MTU that `#innerMtu` was reckoned from. */
+  #fitted = Number.POSITIVE_INFINITY
   #innerMtu = Number.POSITIVE_INFINITY
 
   /**
+   * @param paths - what is known of the ways that SAs go
    * @param now - when it was installed first
    * @param memory - see `SaMemory`
    * @throws UsageError USAGE_UNSUPPORTED_TRANSFORM, USAGE_ADDRESS
    */
-  constructor(spec: ChildSaSpec, crypto: PacketCrypto, rng: Rng, now: number, memory?: ArrayBufferLike) {
+  constructor(
+    spec: ChildSaSpec,
+    crypto: PacketCrypto,
+    rng: Rng,
+    paths: PathMtus,
+    now: number,
+    memory?: ArrayBufferLike,
+  ) {
     this.#memory = new SaMemory(spec.replayWindow, memory)
     this.#numbers = this.#memory.numbers
     this.spec = spec
     this.flow = spec.flow
     this.growsNot = (spec.mode.saves ?? (spec.mode.name === 'tunnel' ? 0 : 1)) === 0
+    this.mayCut = this.growsNot && [...spec.local, ...spec.remote].every(hasAllPorts)
     this.selectors = new SelectorPair(spec.local, spec.remote)
     this.ah = isAh(spec.suite)
     this.sealer = this.ah
@@ -59,6 +74,8 @@ export class InstalledSa {
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs
     this.#lookAhead()
+    this.#paths = paths
+    this.#path = paths.use(spec.flow)
   }
 
   /** True once a hard limit was met: it carries nothing more. */
@@ -76,21 +93,19 @@ export class InstalledSa {
     return now >= this.#nextAt || this.#counted(this.#nextPackets, this.#nextOctets)
   }
 
-  /** Largest inner packet for the known path; Infinity while nothing is known. */
-  get innerMtu(): number {
+  /** Largest inner packet for the path as it is known; Infinity while nothing is. */
+  innerMtu(now: number): number {
+    const octets = this.#path.at(now)
+    if (octets !== this.#fitted) this.#fit(octets)
     return this.#innerMtu
   }
 
-  /** Largest outer packet the path carries; undefined for unknown. */
-  setPathMtu(mtu: number | undefined): void {
-    this.#pathMtu = mtu
-    this.#refit()
-  }
-
   move(flow: Flow, wrapping?: Pick<ChildSaSpec, 'encap' | 'follow'>): void {
+    this.#paths.leave(this.flow)
+    this.#path = this.#paths.use(flow)
     this.flow = flow
     if (wrapping !== undefined) this.spec = { ...this.spec, ...wrapping }
-    this.#refit()
+    this.#fit(Number.POSITIVE_INFINITY)
   }
 
   /** A packet authenticated. @returns true for the first one */
@@ -150,6 +165,7 @@ export class InstalledSa {
   destroy(): void {
     this.#numbers[Word.EXPIRED] = 1
     this.#lookAhead()
+    this.#paths.leave(this.flow)
     this.sealer.destroy()
     this.opener.destroy()
   }
@@ -176,12 +192,11 @@ export class InstalledSa {
     )
   }
 
-  #refit(): void {
+  #fit(octets: number): void {
     const { suite, mode, encap } = this.spec
     const family = this.flow.remote.address.includes(':') ? 6 : 4
-    this.#innerMtu =
-      this.#pathMtu === undefined
-        ? Number.POSITIVE_INFINITY
-        : innerMtu(this.#pathMtu, { suite, mode: mode.name, saves: mode.saves, encapOctets: encap.overhead, family })
+    const framing = { suite, mode: mode.name, saves: mode.saves, encapOctets: encap.overhead, family } as const
+    this.#fitted = octets
+    this.#innerMtu = Number.isFinite(octets) ? innerMtu(octets, framing) : octets
   }
 }

@@ -2,7 +2,7 @@ import type { PacketCrypto } from '../contracts/crypto.ts'
 import type { ChildCounters, ChildSaSpec, DataPlane, PlaneOutlet } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
-import { type Flow, sameFlow } from '../contracts/net.ts'
+import { type Address, type Flow, sameFlow } from '../contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet, TAILROOM } from '../contracts/packet.ts'
 import type { Selector } from '../contracts/strategy.ts'
 import { UsageError } from '../errors.ts'
@@ -11,6 +11,7 @@ import {
   ahSequence,
   ahSpi,
   buildTooBig,
+  clampMss,
   DONT_FRAGMENT,
   Esp,
   espSequence,
@@ -18,13 +19,17 @@ import {
   getU16,
   IpProtocol,
   Ipv4,
+  Ipv6,
   newIpInfo,
   readIp,
 } from '../wire/index.ts'
+import { AnswerLimit } from './answer-limit.ts'
 import { InstalledSa } from './child-sa.ts'
 import { Claims, claimant, owner } from './claims.ts'
 import { stripTrailer } from './esp.ts'
 import { FlowOwners } from './flow-owners.ts'
+import { cutIpv4 } from './inner-fragments.ts'
+import { PathMtus } from './path-mtu.ts'
 import { SelectorPair } from './selector.ts'
 import { mayAcquire, Spd, type Trap } from './spd.ts'
 import { isAh, refusesSuite } from './transforms.ts'
@@ -32,6 +37,8 @@ import { isAh, refusesSuite } from './transforms.ts'
 export interface PortablePlaneOptions {
   /** Largest inner packet sent without a word, octets; the device's MTU. 1400 unless told. */
   readonly mtu?: number
+  /** Lower the MSS in TCP's SYN packets, of both directions, to what fits the tunnel. Absent: true. */
+  readonly clampMss?: boolean
   /** Takes packets from the device that no SA here covers; absent: they are counted, and what a trap waits for is said. */
   readonly unprotected?: (packet: Packet) => void
   /** Who has which selectors, where several planes share them; the plane's own otherwise. */
@@ -57,6 +64,7 @@ const DEFAULT_MTU = 1400
 /** Least MTU that a "too big" may ask for, RFC 1122 §3.3.3 and RFC 8200 §5: below it packets go out whole. */
 const LEAST_MTU_V4 = 576
 const LEAST_MTU_V6 = 1280
+const TCP_HEADER = 20
 
 /**
  * Child SAs in-process, on any transport, with any strategy: the data plane that carries everything. One packet is
@@ -83,7 +91,12 @@ export class PortablePlane implements DataPlane {
   readonly #info = newIpInfo()
   /** Of the last outbound packet. */
   #last: InstalledSa | undefined
-  #mtu: number
+  /** Octets from its start to TCP's header, where it may be a SYN; else -1. */
+  #tcpAt = -1
+  readonly #mtu: number
+  readonly #clampMss: boolean
+  readonly #paths = new PathMtus()
+  readonly #answers = new AnswerLimit()
   #deadline = Number.POSITIVE_INFINITY
 
   constructor(crypto: PacketCrypto, rng: Rng, outlet: PlaneOutlet, options: PortablePlaneOptions = {}) {
@@ -91,6 +104,7 @@ export class PortablePlane implements DataPlane {
     this.#rng = rng
     this.#outlet = outlet
     this.#mtu = options.mtu ?? DEFAULT_MTU
+    this.#clampMss = options.clampMss ?? true
     this.#claims = options.claims ?? new Claims()
     this.#unprotected = options.unprotected
   }
@@ -98,15 +112,6 @@ export class PortablePlane implements DataPlane {
   /** When `timeout` is next due, monotonic ms; may be early. */
   get deadline(): number {
     return this.#deadline
-  }
-
-  get mtu(): number {
-    return this.#mtu
-  }
-
-  /** Octets of the largest inner packet; larger ones that must not be fragmented are answered with "too big". */
-  set mtu(octets: number) {
-    this.#mtu = octets
   }
 
   refuses(spec: ChildSaSpec): string | undefined {
@@ -129,7 +134,7 @@ export class PortablePlane implements DataPlane {
     if (conflict !== undefined) throw new UsageError('USAGE_POLICY_CONFLICT', `${spec.id}: ${conflict}`)
     const refusal = this.refuses(spec)
     if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
-    const sa = new InstalledSa(spec, this.#crypto, this.#rng, now, options.memory)
+    const sa = new InstalledSa(spec, this.#crypto, this.#rng, this.#paths, now, options.memory)
     this.#sas.set(spec.id, sa)
     this.#bySpi.set(spec.inbound.spi, sa)
     if (spec.encap.unwrap !== undefined) this.#wrapped.add(sa)
@@ -196,14 +201,8 @@ export class PortablePlane implements DataPlane {
     this.#yielded.delete(id)
   }
 
-  /**
-   * Outer packets above `mtu` octets do not get through on this SA's path; inner ones that would become larger are
-   * answered with "too big". Only from a trustworthy source: a forged one would throttle the SA.
-   *
-   * @param mtu - undefined: nothing is known any more
-   */
-  packetTooBig(id: string, mtu: number | undefined): void {
-    this.#sas.get(id)?.setPathMtu(mtu)
+  pathMtu(local: Address, remote: Address, mtu: number, now: number): void {
+    this.#paths.learn(local, remote, mtu, now)
   }
 
   /** Counts a packet that belongs to no SA, such as one that `inbound` did not want and nobody else either. */
@@ -234,6 +233,7 @@ export class PortablePlane implements DataPlane {
     const sa = own && newest.spec.shared ? this.#ownerOf(policy!.senders, packet, now) : newest
     if (own && sa === undefined) this.count('conflict')
     else if (sa instanceof InstalledSa) {
+      this.#tcpAt = info.protocol === IpProtocol.TCP && info.fragmentOffset === 0 ? info.upperAt - packet.start : -1
       this.#sendOn(sa, packet, info.end - packet.start, now, inPlace)
       this.#last = sa
     } else if (this.#unprotected !== undefined) this.#unprotected(packet)
@@ -250,8 +250,9 @@ export class PortablePlane implements DataPlane {
   outboundNext(packet: Packet, now: number): void {
     const sa = this.#last
     const length = packet.end - packet.start
-    if (sa === undefined || length > Math.min(this.#mtu, sa.innerMtu)) this.outbound(packet, now, true)
-    else this.#sendOn(sa, packet, length, now, true)
+    if (sa === undefined || length > Math.min(this.#mtu, sa.innerMtu(now))) return this.outbound(packet, now, true)
+    this.#tcpAt = -1
+    this.#sendOn(sa, packet, length, now, true)
   }
 
   #sendOn(sa: InstalledSa, packet: Packet, length: number, now: number, inPlace: boolean): void {
@@ -272,13 +273,29 @@ export class PortablePlane implements DataPlane {
 
   /** @param length - of the packet, which was read into `#info`, or another one of its flow */
   #send(sa: InstalledSa, packet: Packet, length: number, now: number, inPlace: boolean): Drop | undefined {
-    if (length > Math.min(this.#mtu, sa.innerMtu) && this.#tooBig(sa, packet, length)) return 'too-big'
+    const room = sa.innerMtu(now)
+    const fit = length <= room && length <= this.#mtu ? 'fits' : this.#oversized(sa, packet, length, room, now)
+    if (fit === 'answered') return 'too-big'
     this.#checkLimits(sa, now)
     if (sa.expired) return 'hard-lifetime'
+    if (fit === 'cut') {
+      this.#out.tos = packet.tos
+      return cutIpv4(packet, packet.start + length, room, this.#out, () => this.#protect(sa, this.#out, true, now))
+    }
     const out = inPlace ? packet : this.#out
     if (!inPlace && !load(out, packet)) return 'too-big'
     out.end = out.start + length
-    const failure = sa.spec.mode.encode(out) ?? sa.sealer.seal(out, sa.flow)
+    if (this.#tcpAt >= 0) this.#clamp(out, this.#tcpAt, room)
+    return this.#protect(sa, out, fit === 'fits', now)
+  }
+
+  /** @param keepsDf - false: the outer packet is too big and goes in fragments, whatever the inner one says */
+  #protect(sa: InstalledSa, out: Packet, keepsDf: boolean, now: number): Drop | undefined {
+    const length = out.end - out.start
+    const unfit = sa.spec.mode.encode(out)
+    if (unfit !== undefined) return unfit
+    if (!keepsDf) out.df = false
+    const failure = sa.sealer.seal(out, sa.flow)
     if (failure !== undefined) return failure
     sa.spec.encap.wrap?.(out)
     sa.sent(length, now)
@@ -322,6 +339,8 @@ export class PortablePlane implements DataPlane {
     const failure = this.#decode(sa, into, flow)
     if (failure !== undefined) return failure
     if (sa.spec.shared && !this.#owners.claim(into.bytes, this.#info, true, owner(sa.spec), now)) return 'conflict'
+    const { protocol, fragmentOffset, upperAt } = this.#info
+    if (protocol === IpProtocol.TCP && fragmentOffset === 0) this.#clamp(into, upperAt - into.start, sa.innerMtu(now))
     sa.delivered(into.end - into.start)
     this.#outlet.deliver(into)
     return undefined
@@ -371,17 +390,31 @@ export class PortablePlane implements DataPlane {
     this.#outlet.event({ type: 'acquire', peer, child, packet: octets(packet).slice() })
   }
 
-  /** Answers a packet that must not be fragmented, in the name of its destination. @returns false: it may go all the same */
-  #tooBig(sa: InstalledSa, { bytes, start, end }: Packet, length: number): boolean {
+  /**
+   * What becomes of a packet above the device's MTU or the SA's: one that must not be fragmented is answered in the name of
+   * its destination, RFC 4301 §8.2. Others are cut before they are protected, where the other end takes the parts, so that
+   * no fragments meet NATs; else the outer packet is ('whole'), as are those of IPv6 that no rule lets ask for less.
+   */
+  #oversized(sa: InstalledSa, packet: Packet, length: number, room: number, now: number): 'answered' | 'cut' | 'whole' {
     const { version, destinationAt, addressLength } = this.#info
-    if (version === 4 && (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) === 0) return false
-    const mtu = Math.max(Math.min(this.#mtu, sa.innerMtu), version === 4 ? LEAST_MTU_V4 : LEAST_MTU_V6)
-    if (length <= mtu) return false
+    const { bytes, start, end } = packet
+    const mayFragment = version === 4 && (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) === 0
+    if (mayFragment) return sa.mayCut && length > room ? 'cut' : 'whole'
+    const mtu = Math.max(Math.min(this.#mtu, room), version === 4 ? LEAST_MTU_V4 : LEAST_MTU_V6)
+    if (length <= mtu) return 'whole'
+    if (!this.#answers.take(now)) return 'answered'
     const destination = bytes.subarray(destinationAt, destinationAt + addressLength)
     const answer = buildTooBig(destination, bytes, start, end, mtu)
-    if (answer === undefined) return true
-    this.#outlet.deliver({ ...this.#in, bytes: answer, start: 0, end: answer.length })
-    return true
+    if (answer !== undefined) this.#outlet.deliver({ ...this.#in, bytes: answer, start: 0, end: answer.length })
+    return 'answered'
+  }
+
+  /** @param upper - octets from the packet's start to TCP's header; the packet was read into `#info` */
+  #clamp({ bytes, start, end }: Packet, upper: number, room: number): void {
+    if (!this.#clampMss) return
+    const v4 = this.#info.version === 4
+    const mtu = Math.max(Math.min(this.#mtu, room), v4 ? LEAST_MTU_V4 : LEAST_MTU_V6)
+    clampMss(bytes, start + upper, end, mtu - (v4 ? Ipv4.HEADER : Ipv6.HEADER) - TCP_HEADER)
   }
 
   #checkLimits(sa: InstalledSa, now: number): void {

@@ -62,6 +62,9 @@ function hostOf(side: readonly Range[]): string | undefined {
   return side.every(({ start, end }) => start.join('.') === host && end.join('.') === host) ? host : undefined
 }
 
+/** Whether ports do not matter, so that fragments without any match too. */
+export const hasAllPorts = ({ startPort, endPort }: Selector): boolean => startPort === 0 && endPort === ALL_PORTS
+
 const meet = (a: readonly Range[], b: readonly Range[]): boolean => a.some(x => b.some(y => rangesMeet(x, y)))
 
 function rangesMeet(a: Range, b: Range): boolean {

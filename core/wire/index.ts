@@ -34,6 +34,7 @@ export {
 export * from './ike-proposal.ts'
 export * from './ip.ts'
 export * from './ip-numbers.ts'
+export * from './mss.ts'
 export * from './natt.ts'
 export * from './stun.ts'
 export {

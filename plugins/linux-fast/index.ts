@@ -49,9 +49,9 @@ function assemble(container: DependencyContainer, libc: Libc): { io: FastIo; pla
     command => {
       thread.post(command)
     },
-    async mtu => {
+    async sizes => {
       try {
-        await thread.start(mtu)
+        await thread.start(sizes)
       } catch (error) {
         io.available = false
         container.resolve(LOG).warn(`the portable data plane is used: no thread (${(error as Error).message})`)

@@ -1,5 +1,5 @@
-import type { ChildSaSpec, PlaneEvent } from '../../core/contracts/data-plane.ts'
-import type { Flow } from '../../core/contracts/net.ts'
+import type { ChildSaSpec, PacketSizes, PlaneEvent } from '../../core/contracts/data-plane.ts'
+import type { Address, Flow } from '../../core/contracts/net.ts'
 import type { Origin } from '../../core/contracts/origin.ts'
 import type { Selector } from '../../core/contracts/strategy.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
@@ -44,6 +44,13 @@ export type Command =
       readonly child: string
       readonly local: readonly Selector[]
       readonly remote: readonly Selector[]
+    }
+  | {
+      readonly type: 'path-mtu'
+      readonly local: Address
+      readonly remote: Address
+      readonly mtu: number
+      readonly now: number
     }
   | { readonly type: 'outbound'; readonly bytes: Uint8Array }
   /** A datagram that came by another way than a socket of the thread's. */
@@ -97,7 +104,7 @@ export interface Start {
   readonly wakeFd: number
   /** Crypto providers in their order. */
   readonly crypto: readonly Origin[]
-  readonly mtu: number
+  readonly sizes: PacketSizes
   /** The main thread's clock minus this host's wall clock's monotonic sister, ms. */
   readonly clock: number
 }

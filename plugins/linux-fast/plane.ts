@@ -1,6 +1,12 @@
 import type { PacketCrypto } from '../../core/contracts/crypto.ts'
-import type { ChildCounters, ChildSaSpec, DataPlane, PlaneOutlet } from '../../core/contracts/data-plane.ts'
-import type { Flow } from '../../core/contracts/net.ts'
+import type {
+  ChildCounters,
+  ChildSaSpec,
+  DataPlane,
+  PacketSizes,
+  PlaneOutlet,
+} from '../../core/contracts/data-plane.ts'
+import type { Address, Flow } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Selector } from '../../core/contracts/strategy.ts'
 import { UsageError } from '../../core/errors.ts'
@@ -26,7 +32,7 @@ export class FastPlane implements DataPlane {
   readonly #crypto: PacketCrypto
   readonly #ways: Ways
   readonly #post: (command: Command) => void
-  readonly #start: (mtu: number) => Promise<void>
+  readonly #start: (sizes: PacketSizes) => Promise<void>
   readonly #stop: () => Promise<void>
   readonly #sas = new Map<string, Installed>()
   readonly #spis = new Set<number>()
@@ -41,7 +47,7 @@ export class FastPlane implements DataPlane {
     crypto: PacketCrypto,
     ways: Ways,
     post: (command: Command) => void,
-    start: (mtu: number) => Promise<void>,
+    start: (sizes: PacketSizes) => Promise<void>,
     stop: () => Promise<void>,
   ) {
     this.#crypto = crypto
@@ -51,9 +57,9 @@ export class FastPlane implements DataPlane {
     this.#stop = stop
   }
 
-  async open(outlet: PlaneOutlet, mtu: number): Promise<void> {
+  async open(outlet: PlaneOutlet, sizes: PacketSizes): Promise<void> {
     this.#outlet = outlet
-    await this.#start(mtu)
+    await this.#start(sizes)
   }
 
   async close(): Promise<void> {
@@ -133,6 +139,10 @@ export class FastPlane implements DataPlane {
   /** Sends what the thread has no socket for. */
   relay(packet: Packet, flow: Flow): void {
     this.#outlet?.transmit(packet, flow)
+  }
+
+  pathMtu(local: Address, remote: Address, mtu: number, now: number): void {
+    this.#post({ type: 'path-mtu', local, remote, mtu, now })
   }
 
   outbound({ bytes, start, end }: Packet): void {

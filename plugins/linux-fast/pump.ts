@@ -1,5 +1,5 @@
 import type { PacketCrypto } from '../../core/contracts/crypto.ts'
-import type { ChildSaSpec } from '../../core/contracts/data-plane.ts'
+import type { ChildSaSpec, PacketSizes } from '../../core/contracts/data-plane.ts'
 import type { Flow } from '../../core/contracts/net.ts'
 import { remake } from '../../core/contracts/origin.ts'
 import { HEADROOM, MAX_PACKET, newPacket, type Packet, TAILROOM } from '../../core/contracts/packet.ts'
@@ -21,7 +21,7 @@ export interface PumpParts {
   readonly control: Int32Array
   /** eventfd that ends a wait. */
   readonly wakeFd: number
-  readonly mtu: number
+  readonly sizes: PacketSizes
   readonly now: () => number
   readonly report: (message: Report, transfer?: ArrayBuffer[]) => void
 }
@@ -83,7 +83,7 @@ export class Pump {
         deliver: packet => this.#tun?.write(packet),
         event: event => parts.report({ type: 'event', event }),
       },
-      { mtu: parts.mtu, unprotected: packet => this.#leavings.add(packet, undefined) },
+      { ...parts.sizes, unprotected: packet => this.#leavings.add(packet, undefined) },
     )
     this.#take = (start, end, flow, tos) => this.#received(start, end, flow, tos)
     this.#segments = {
@@ -132,6 +132,8 @@ export class Pump {
         return plane.regain(command.id)
       case 'trap':
         return plane.trap(command.peer, command.child, command.local, command.remote)
+      case 'path-mtu':
+        return plane.pathMtu(command.local, command.remote, command.mtu, command.now)
       case 'inbound': {
         const { bytes, flow, tos } = command
         this.#arena.bytes.set(bytes, this.#relayed)

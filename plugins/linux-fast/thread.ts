@@ -1,5 +1,6 @@
 import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import type { PacketSizes } from '../../core/contracts/data-plane.ts'
 import type { Log } from '../../core/contracts/log.ts'
 import type { Clock } from '../../core/contracts/machine.ts'
 import type { Origin } from '../../core/contracts/origin.ts'
@@ -32,7 +33,7 @@ export class Thread {
   #wakeFd = -1
   #worker: Worker | undefined
   #ended: Promise<void> = Promise.resolve()
-  #mtu = 0
+  #sizes: PacketSizes = { mtu: 0, clampMss: false }
   #startedAt = 0
   #restartMs = RESTART_MS
   #timer: NodeJS.Timeout | undefined
@@ -45,12 +46,11 @@ export class Thread {
 
   /**
    * Resolves when the thread takes packets.
-   * @param mtu - octets of the largest inner packet
    * @throws Error when it does not come up
    */
-  async start(mtu: number): Promise<void> {
+  async start(sizes: PacketSizes): Promise<void> {
     const { libc } = this.#parts
-    this.#mtu = mtu
+    this.#sizes = sizes
     this.#wakeFd = libc.eventfd(0, Sys.SOCK_CLOEXEC | Sys.SOCK_NONBLOCK) // the same bits as EFD_
     if (this.#wakeFd < 0) throw new Error(`eventfd: ${libc.errorName()}`)
     Atomics.store(this.#control, Control.CLOSING, 0)
@@ -97,7 +97,7 @@ export class Thread {
       control: this.#control,
       wakeFd: this.#wakeFd,
       crypto,
-      mtu: this.#mtu,
+      sizes: this.#sizes,
       clock: clock.now() - performance.now() - performance.timeOrigin,
     }
     // execArgv: the host's loaders (--import tsx) have no business in this thread, but the one that `program` names

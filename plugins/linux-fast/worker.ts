@@ -25,7 +25,7 @@ async function main(start: Start): Promise<void> {
     crypto: firstOf(providers),
     control,
     wakeFd: start.wakeFd,
-    mtu: start.mtu,
+    sizes: start.sizes,
     now,
     report,
   })

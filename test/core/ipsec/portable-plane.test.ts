@@ -295,13 +295,14 @@ describe('packets too big', () => {
 
   test('what the path says lowers it', () => {
     const { a, specA } = connected()
-    a.plane.packetTooBig(specA.id, 1000)
+    a.plane.pathMtu('192.0.2.1', '198.51.100.1', 1000, 0)
     // 1000 - IP 20 - UDP 8 - ESP 8 - IV 8 - ICV 16 = 940, less the trailer
     expect(send(a, big(938, true))!.length).toBe(1000 - 28)
     expect(send(a, big(939, true))).toBeUndefined()
     expect(parseTooBig(a.delivered[0]!, 0, a.delivered[0]!.length)?.mtu).toBe(938)
-    a.plane.packetTooBig(specA.id, undefined)
-    expect(send(a, big(1400, true))).toBeDefined()
+    expect(send(a, big(1400, true), 599_999)).toBeUndefined()
+    expect(send(a, big(1400, true), 600_000)).toBeDefined() // it may have become wider
+    expect(a.plane.counters(specA.id)!.drops).toEqual({ 'too-big': 2 })
   })
 
   test('IPv6 is never asked for less than 1280', () => {
@@ -323,8 +324,8 @@ describe('packets too big', () => {
     name => {
       const suite = suiteNamed(name)
       for (const mtu of [1280, 1281, 1283, 1492, 1500]) {
-        const { a } = connected({}, suite)
-        a.plane.mtu = 9000
+        const a = observedPlane('a', { mtu: 9000 })
+        a.plane.install(specPair(1, {}, suite)[0], { outbound: true }, 0)
         const largest = innerMtu(mtu, { suite, mode: 'tunnel', encapOctets: 8, family: 4 })
         expect(send(a, big(largest, false))!.length + 28).toBeLessThanOrEqual(mtu)
         expect(send(a, big(largest + 1, false))!.length + 28).toBeGreaterThan(mtu)

@@ -156,14 +156,14 @@ export function specPair(
 
 /** A plane with everything it hands out kept. */
 export function observedPlane(name: string, options: PortablePlaneOptions = {}, crypto = nodeCryptoProvider) {
-  const sent: { readonly bytes: Uint8Array; readonly flow: Flow }[] = []
+  const sent: { readonly bytes: Uint8Array; readonly flow: Flow; readonly df: boolean }[] = []
   const delivered: Uint8Array[] = []
   const events: PlaneEvent[] = []
   const plane = new PortablePlane(
     crypto,
     new SeededRng(name),
     {
-      transmit: (packet, flow) => sent.push({ bytes: octets(packet).slice(), flow }),
+      transmit: (packet, flow) => sent.push({ bytes: octets(packet).slice(), flow, df: packet.df }),
       deliver: packet => delivered.push(octets(packet).slice()),
       event: event => events.push(event),
     },

@@ -82,7 +82,7 @@ export class Rig {
       crypto,
       this.#io,
       command => this.thread.post(command),
-      mtu => this.thread.start(mtu),
+      sizes => this.thread.start(sizes),
       () => this.thread.stop(),
     )
   }
@@ -103,7 +103,7 @@ export class Rig {
         deliver: () => {},
         event: event => this.events.push(event),
       },
-      mtu,
+      { mtu, clampMss: true },
     )
     const failed = (error: Error): void => {
       throw error
