@@ -1,17 +1,22 @@
-import type { Endpoint, Flow } from './net.ts'
+import type { Address, Endpoint, Flow } from './net.ts'
 import type { Packet } from './packet.ts'
 import type { LocalEndpoint } from './transport.ts'
 
 /** What a socket or a TUN device tells whoever opened it. Packets are valid during the call. */
 export interface PacketIoSink<From> {
   receive(packet: Packet, from: From): void
+  /** Of sockets: see `TransportSink.pathMtu`. */
+  pathMtu?(remote: Address, mtu: number): void
   failed(error: Error): void
 }
 
 export interface UdpPort {
   /** With the port the kernel chose. */
   readonly local: LocalEndpoint
-  /** @returns the name of the error (`EMSGSIZE`) when the kernel refused the datagram */
+  /**
+   * With `df` what is too big for the path is refused, without it goes in fragments.
+   * @returns the name of the error (`EMSGSIZE`) when the kernel refused the datagram
+   */
   send(packet: Packet, remote: Endpoint): string | undefined
   close(): Promise<void>
 }

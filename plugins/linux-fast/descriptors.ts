@@ -1,5 +1,6 @@
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { type Libc, SOCKADDR, Sys } from './libc.ts'
+import { PathMtuDiscovery } from './path-mtu.ts'
 import { readName, writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
 
@@ -61,6 +62,7 @@ export function openSocket(libc: Libc, local: LocalEndpoint, bufferSize: number)
     throw error
   }
   set(Sys.SOL_UDP, Sys.UDP_GRO, 1)
+  new PathMtuDiscovery(libc).begin(fd, !v6)
   set(v6 ? Sys.SOL_IPV6 : Sys.SOL_IP, v6 ? Sys.IPV6_RECVTCLASS : Sys.IP_RECVTOS, 1)
   // the kernel's limits give way to CAP_NET_ADMIN only; less room is no failure
   for (const [forced, plain] of [

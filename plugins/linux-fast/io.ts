@@ -6,6 +6,7 @@ import { SystemError } from '../../core/errors.ts'
 import { openSocket, openTunQueue } from './descriptors.ts'
 import { type Libc, Sys } from './libc.ts'
 import { type Command, type Leftovers, RELAYED, type Report } from './messages.ts'
+import { PathMtuDiscovery } from './path-mtu.ts'
 import { writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
 
@@ -29,6 +30,7 @@ export class FastIo implements PacketIo {
   readonly name = 'linux-fast'
   available = true
   readonly #libc: Libc
+  readonly #discovery: PathMtuDiscovery
   readonly #openQueue: typeof openTunQueue
   readonly #post: (command: Command) => boolean
   /** What the thread has still to let go of, and what then happens. */
@@ -45,6 +47,7 @@ export class FastIo implements PacketIo {
   /** @param openQueue - opens the TUN device */
   constructor(libc: Libc, post: (command: Command) => boolean, openQueue = openTunQueue) {
     this.#libc = libc
+    this.#discovery = new PathMtuDiscovery(libc)
     this.#openQueue = openQueue
     this.#post = post
     this.#outAt = libc.address(this.#out)
@@ -71,8 +74,16 @@ export class FastIo implements PacketIo {
       send: (packet, remote) => {
         const { length, at } = this.#load(packet)
         const nameLength = writeName(this.#outView, 0, remote)
-        const sent = this.#libc.sendto(fd, this.#outAt + at, length, Sys.MSG_DONTWAIT, this.#outAt, nameLength)
-        return sent < 0 ? this.#libc.errorName() : undefined
+        const send = (): string | undefined => {
+          const sent = this.#libc.sendto(fd, this.#outAt + at, length, Sys.MSG_DONTWAIT, this.#outAt, nameLength)
+          return sent < 0 ? this.#libc.errorName() : undefined
+        }
+        const failure = send()
+        if (failure !== 'EMSGSIZE') return failure
+        const v4 = !remote.address.includes(':')
+        const mtu = this.#discovery.ask(fd, v4, send)
+        if (mtu !== undefined) sink.pathMtu?.(remote.address, mtu)
+        return packet.df ? failure : this.#discovery.fragmenting(fd, v4, send)
       },
       close: async () => {
         if (this.#sockets.delete(id)) await this.#close(id, fd, { type: 'close-socket', id })
@@ -115,6 +126,8 @@ export class FastIo implements PacketIo {
         return this.#closing.get(report.id)?.()
       case 'closed-tun':
         return this.#closing.get(TUN)?.()
+      case 'path-mtu':
+        return this.#sockets.get(report.socket)?.sink.pathMtu?.(report.remote, report.mtu)
       case 'tun-lost':
         return this.#tun?.sink.failed(new SystemError('SYSTEM_DEVICE', `reading the TUN device: ${report.why}`))
       case 'leftovers':

@@ -80,6 +80,8 @@ export type Report =
   | { readonly type: 'event'; readonly event: PlaneEvent }
   /** An SA could not be installed after all: its mode cannot be made again, its suite is refused. */
   | { readonly type: 'refused'; readonly id: string; readonly why: string }
+  /** How large packets of this socket to that address may be. */
+  | { readonly type: 'path-mtu'; readonly socket: number; readonly remote: Address; readonly mtu: number }
   | { readonly type: 'closed-socket'; readonly id: number }
   | { readonly type: 'closed-tun' }
   /** The device does not answer any more. */

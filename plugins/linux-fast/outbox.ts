@@ -2,6 +2,7 @@ import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import type { SocketFlow } from './flows.ts'
 import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
+import { PathMtuDiscovery } from './path-mtu.ts'
 
 /** Datagrams in one send: what all kernels with UDP_SEGMENT take. */
 const MAX_SEGMENTS = 64
@@ -33,13 +34,21 @@ export class Outbox {
   readonly #saved = new Uint32Array(2)
   #flow: SocketFlow | undefined
   #tos = 0
+  /** What is too big for the path is lost; else it goes in fragments. */
+  #df = false
   #segment = 0
   #count = 0
   /** A shorter datagram has ended the batch. */
   #closed = false
 
-  constructor(libc: Libc, arena: Arena) {
+  readonly #discovery: PathMtuDiscovery
+  readonly #learned: (flow: SocketFlow, mtu: number) => void
+
+  /** @param learned - told how large packets on a flow's path may be, IP header included, when one was too big */
+  constructor(libc: Libc, arena: Arena, learned: (flow: SocketFlow, mtu: number) => void) {
     this.#libc = libc
+    this.#discovery = new PathMtuDiscovery(libc)
+    this.#learned = learned
     this.#arena = arena
     this.#base = arena.take(SIZE) + FRONTS.most
     this.#tail = this.#base
@@ -73,6 +82,7 @@ export class Outbox {
       this.#count > 0 &&
       (flow !== this.#flow ||
         packet.tos !== this.#tos ||
+        packet.df !== this.#df ||
         this.#closed ||
         length > this.#segment ||
         this.#count === MAX_SEGMENTS ||
@@ -94,6 +104,7 @@ export class Outbox {
     if (this.#count === 0) {
       this.#flow = flow
       this.#tos = packet.tos
+      this.#df = packet.df
       this.#segment = length
       this.#closed = false
     } else if (length < this.#segment) this.#closed = true
@@ -120,14 +131,29 @@ export class Outbox {
       if (error === Sys.EIO) flow.socket.segments = false
       if (error !== Sys.EIO && error !== Sys.EMSGSIZE && error !== Sys.EINVAL) return this.#lost(count)
     }
+    let asked = false
     for (let at = 0; at < octets; at += this.#segment) {
       const length = Math.min(this.#segment, octets - at)
-      if (this.#send(flow, this.#base + at, length, 0) !== 0) this.#lost(1)
+      let error = this.#send(flow, this.#base + at, length, 0)
+      if (error === Sys.EMSGSIZE) {
+        error = this.#tooBig(flow, this.#base + at, length, asked)
+        asked = true
+      }
+      if (error !== 0) this.#lost(1)
       else {
         this.sent++
         this.sentOctets += length
       }
     }
+  }
+
+  #tooBig(flow: SocketFlow, at: number, length: number, asked: boolean): number {
+    const { fd } = flow.socket
+    const v4 = flow.nameLength !== SOCKADDR
+    const again = (): number => this.#send(flow, at, length, 0)
+    const mtu = asked ? undefined : this.#discovery.ask(fd, v4, again)
+    if (mtu !== undefined) this.#learned(flow, mtu)
+    return this.#df ? Sys.EMSGSIZE : this.#discovery.fragmenting(fd, v4, again)
   }
 
   #lost(count: number): void {

@@ -72,7 +72,7 @@ export class Pump {
     this.#relayed = this.#arena.take(HEADROOM + MAX_PACKET + TAILROOM) + HEADROOM
     this.#fds = this.#arena.take(MAX_FDS * POLLFD)
     this.#inbox = new Inbox(this.#libc, this.#arena)
-    this.#outbox = new Outbox(this.#libc, this.#arena)
+    this.#outbox = new Outbox(this.#libc, this.#arena, (flow, mtu) => this.#learned(flow, mtu))
     this.#leavings = new Leavings(parts.control, parts.report)
     this.#now = parts.now()
     this.#plane = new PortablePlane(
@@ -195,6 +195,11 @@ export class Pump {
   #send(packet: Packet, flow: SocketFlow): void {
     if (flow.socket.id === RELAYED) this.#leavings.add(packet, flow)
     else this.#outbox.add(packet, flow)
+  }
+
+  #learned({ socket, local, remote }: SocketFlow, mtu: number): void {
+    this.#plane.pathMtu(local.address, remote.address, mtu, this.#now)
+    this.#parts.report({ type: 'path-mtu', socket: socket.id, remote: remote.address, mtu })
   }
 
   #received(start: number, end: number, flow: SocketFlow, tos: number): void {

@@ -5,7 +5,8 @@ import type { PacketIoSink, UdpPort } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { isIPv4 } from './addresses.ts'
-import type { SendPool } from './send-pool.ts'
+import { type PathMtuDiscovery, pathMtuDiscovery } from './path-mtu.ts'
+import type { SendPool, SendSlot } from './send-pool.ts'
 
 /** Remote endpoints remembered per socket; a forgotten one costs one object when it speaks again. */
 const FLOW_LIMIT = 4_096
@@ -23,6 +24,13 @@ export const literal = (
   done(null, host, options === 6 ? 6 : 4)
 }
 
+/** dgram tells it in no public way, and deprecates `_handle` with a warning. Undefined or -1 where it has none (any more). */
+function descriptorOf(socket: Socket): number | undefined {
+  const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol')
+  const state = key && (socket as unknown as Record<symbol, { readonly handle?: { readonly fd?: number } | null }>)[key]
+  return state?.handle?.fd
+}
+
 /** A bound UDP socket of Node, its local endpoint and the flows seen on it. */
 export class UdpSocket implements UdpPort {
   readonly socket: Socket
@@ -31,8 +39,28 @@ export class UdpSocket implements UdpPort {
   readonly #flows = new Map<string, Flow>()
   #last: Flow | undefined
 
-  constructor(socket: Socket, local: LocalEndpoint, pool: SendPool, sink: PacketIoSink<Flow>) {
+  readonly #tooBig: ((slot: SendSlot) => boolean) | undefined
+
+  /** @param discovery - absent: the system fragments what is too big, and nobody hears of it */
+  constructor(
+    socket: Socket,
+    local: LocalEndpoint,
+    pool: SendPool,
+    sink: PacketIoSink<Flow>,
+    discovery: PathMtuDiscovery | undefined,
+  ) {
     this.socket = socket
+    const fd = discovery && descriptorOf(socket)
+    if (discovery !== undefined && fd !== undefined && fd >= 0) {
+      discovery.begin(fd, isIPv4(local.address))
+      this.#tooBig = slot => {
+        // its callback may come after the socket has gone
+        if (descriptorOf(socket) !== fd) return false
+        const mtu = discovery.ask(fd, slot)
+        if (mtu !== undefined) sink.pathMtu?.(slot.remote.address, mtu)
+        return !slot.df && discovery.fragment(fd, slot)
+      }
+    }
     this.local = local
     this.#pool = pool
     const packet: Packet = newPacket(0)
@@ -50,10 +78,10 @@ export class UdpSocket implements UdpPort {
   }
 
   send(packet: Packet, remote: Endpoint): string | undefined {
-    const slot = this.#pool.take(packet.bytes, packet.start, packet.end)
+    const slot = this.#pool.take(packet, remote, this.#tooBig)
     if (slot === undefined) return QUEUE_FULL
     try {
-      this.socket.send(slot.bytes, 0, packet.end - packet.start, remote.port, remote.address, slot.done)
+      this.socket.send(slot.bytes, 0, slot.length, remote.port, remote.address, slot.done)
     } catch (error) {
       // dgram throws for port 0 and the like; such a datagram is lost like any other
       slot.done(error as Error)
@@ -119,7 +147,7 @@ export async function bindUdp(
   } catch {
     // a wish: some systems refuse instead of giving what they have
   }
-  return new UdpSocket(socket, { ...local, port: socket.address().port }, pool, sink)
+  return new UdpSocket(socket, { ...local, port: socket.address().port }, pool, sink, await pathMtuDiscovery())
 }
 
 /** Says what a failed bind means and what to do about it. */

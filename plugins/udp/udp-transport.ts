@@ -295,6 +295,7 @@ export class UdpTransport implements Transport {
         this.#receivedOctets += packet.end - packet.start
         this.#sink?.receive(packet, flow)
       },
+      pathMtu: (remote, mtu) => this.#sink?.pathMtu?.(local.address, remote, mtu),
       failed: error => {
         const { code = 'unknown' } = error as NodeJS.ErrnoException
         this.#sink?.failed(

@@ -9,6 +9,7 @@ import { baseline, cases as lifecycle } from './cases/lifecycle.ts'
 import { cases as mediation } from './cases/mediation.ts'
 import { cases as mobike } from './cases/mobike.ts'
 import { cases as modes } from './cases/modes.ts'
+import { cases as pathMtu } from './cases/path-mtu.ts'
 import { cases as plugins } from './cases/plugins.ts'
 import { cases as quantum } from './cases/quantum.ts'
 import { cases as refusals } from './cases/refusals.ts'
@@ -51,6 +52,7 @@ const all: readonly Case[] = [
   ...mediation,
   ...modes,
   ...fragmentation,
+  ...pathMtu,
   ...quantum,
   ...auth,
   ...tcp,

@@ -35,12 +35,17 @@ export interface TransportHost {
   freePort(): number
   bindProtocol(protocol: number, take: (packet: Uint8Array) => void): () => void
   sourceFor(destination: AddressKey, bypass: boolean): Ip | undefined
+  mtuTo(destination: AddressKey, bypass: boolean): number
   output(packet: Uint8Array, bypass: boolean): boolean
   /** A fresh IP identification. */
   nextId(): number
 }
 
 const MAX_FLOWS = 65_536
+/** Packets up to this get through everywhere, RFC 791 §3.1. */
+const SMALL = 576
+/** A path MTU is told again after that time, ms. */
+const TELL_AGAIN = 60_000
 
 /** Sockets of IKE and ESP on a virtual host: real IP packets, past all tunnel routes. */
 export class HostTransport implements Transport {
@@ -51,6 +56,7 @@ export class HostTransport implements Transport {
   readonly #protocols: readonly (50 | 51)[]
   readonly #flows = new Map<AddressKey, Map<AddressKey, Flow>>()
   readonly #bytes = new Map<Address, Uint8Array>()
+  readonly #told = new Map<string, { readonly mtu: number; readonly at: number }>()
   #unbind: (() => void)[] = []
   readonly #extra = new Map<number, () => void>()
   #locals: readonly LocalEndpoint[] | undefined
@@ -159,6 +165,7 @@ export class HostTransport implements Transport {
       setU16(out, at + 4, length + 8)
     }
     sealChecksums(out)
+    if (out.length > SMALL) this.#tellMtu(out, local.address, remote.address)
     // As a kernel refuses: the socket's address went away while the engine was not looking.
     if (this.carries(flow)) this.#host.output(out, true)
     else this.#world.drop(this.#host.name, out, 'no-such-local')
@@ -171,6 +178,18 @@ export class HostTransport implements Transport {
     if (this.#sink === undefined) return
     this.#world.clock.outside = true
     this.#sink.changed()
+  }
+
+  /** What the host knows of the path, from its own exits and from ICMP. */
+  #tellMtu(packet: Uint8Array, local: Address, remote: Address): void {
+    const mtu = this.#host.mtuTo(destinationKey(packet), true)
+    const now = this.#world.clock.now()
+    const key = `${local} ${remote}`
+    const told = this.#told.get(key)
+    if (told?.mtu === mtu && now < told.at + TELL_AGAIN) return
+    if (this.#told.size >= MAX_FLOWS) this.#told.clear()
+    this.#told.set(key, { mtu, at: now })
+    this.#sink?.pathMtu?.(local, remote, mtu)
   }
 
   #udp(packet: Uint8Array): void {

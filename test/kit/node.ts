@@ -31,6 +31,9 @@ export interface Attachment {
   readonly name?: string
 }
 
+/** What ICMP told of a path holds so long, ms: ten minutes, RFC 1191 §6.3. */
+const PATH_MTU_AGE = 600_000
+
 /** Takes packets of one IP protocol that are addressed to this node. */
 export type Handler = (packet: Uint8Array) => void
 
@@ -50,7 +53,7 @@ export class Node {
   protected readonly tunnelRoutes = new RouteTable()
   protected readonly reassembler = new Reassembler()
   readonly #routes = new RouteTable()
-  readonly #pathMtus = new Map<AddressKey, number>()
+  readonly #pathMtus = new Map<AddressKey, { readonly mtu: number; readonly until: number }>()
   #nextId = 1
 
   constructor(name: string, world: World) {
@@ -155,7 +158,7 @@ export class Node {
   /** Largest packet towards `destination` as far as this node knows: MTU of the exit, or what ICMP told. */
   mtuTo(destination: AddressKey, bypass = false): number {
     const mtu = this.routeTo(destination, bypass)?.exit.mtu ?? 1500
-    return Math.min(mtu, this.#pathMtus.get(destination) ?? mtu)
+    return Math.min(mtu, this.#learnt(destination))
   }
 
   /** Sends a packet of this node's own; it belongs to the network from now on. @returns false when it went nowhere */
@@ -169,7 +172,7 @@ export class Node {
     }
     const route = this.routeTo(destination, bypass)
     if (route === undefined) return this.#refuse(packet, 'no-route')
-    const mtu = Math.min(route.exit.mtu, this.#pathMtus.get(destination) ?? route.exit.mtu)
+    const mtu = Math.min(route.exit.mtu, this.#learnt(destination))
     if (packet.length <= mtu) return this.emit(packet, route)
     // IPv6 senders always fragment; IPv4 ones unless told not to.
     if (!isIpv6(packet) && hasDontFragment(packet)) return this.#refuse(packet, 'too-big')
@@ -258,8 +261,17 @@ export class Node {
 
   /** ICMP said that packets to `destination` may have `mtu` octets at most; never below the minimum of its family. */
   protected learnPathMtu(destination: AddressKey, mtu: number): void {
-    const known = this.#pathMtus.get(destination) ?? Number.POSITIVE_INFINITY
-    this.#pathMtus.set(destination, Math.min(known, Math.max(mtu, isV6(destination) ? 1280 : 552)))
+    const least = Math.max(mtu, isV6(destination) ? 1280 : 552)
+    if (least < this.#learnt(destination))
+      this.#pathMtus.set(destination, { mtu: least, until: this.world.clock.now() + PATH_MTU_AGE })
+  }
+
+  #learnt(destination: AddressKey): number {
+    const known = this.#pathMtus.get(destination)
+    if (known === undefined) return Number.POSITIVE_INFINITY
+    if (this.world.clock.now() < known.until) return known.mtu
+    this.#pathMtus.delete(destination)
+    return Number.POSITIVE_INFINITY
   }
 
   /** Called after any change of its interfaces' addresses. */

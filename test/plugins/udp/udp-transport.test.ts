@@ -192,7 +192,7 @@ test('datagrams waiting for the kernel are bounded', async () => {
 test('flows of endless sources are forgotten', async () => {
   const a = await new Listener({ addresses: ['127.0.0.1'] }).open()
   const { UdpSocket } = await import('../../../plugins/udp/udp-socket.ts')
-  const socket = new UdpSocket({ on: () => {} } as never, a.local('ike'), {} as never, {} as never)
+  const socket = new UdpSocket({ on: () => {} } as never, a.local('ike'), {} as never, {} as never, undefined)
   const remote = (i: number) => ({
     address: `198.51.${i >> 8}.${i & 255}`,
     port: 4500,
