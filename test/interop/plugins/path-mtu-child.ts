@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { newPacket } from '../../../core/contracts/packet.ts'
+import type { UdpPort } from '../../../core/contracts/packet-io.ts'
+import { FastIo } from '../../../plugins/linux-fast/io.ts'
+import { loadLibc } from '../../../plugins/linux-fast/libc.ts'
+import { SendPool } from '../../../plugins/udp/send-pool.ts'
+import { bindUdp } from '../../../plugins/udp/udp-socket.ts'
+
+/** Sends three datagrams over the loopback device: 1400 octets with DF, the same without, 1100 with; says what came of it. */
+async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown> {
+  const [told, got, failed] = [new Set<string>(), [] as number[], [] as string[]]
+  const sink = {
+    receive: ({ start, end }: { start: number; end: number }) => {
+      got.push(end - start)
+    },
+    pathMtu: (remote: string, mtu: number) => {
+      told.add(`${remote} ${mtu}`)
+    },
+    failed: (error: Error) => {
+      failed.push(error.message)
+    },
+  }
+  const pool = new SendPool(10, error => {
+    failed.push((error as NodeJS.ErrnoException).code ?? error.message)
+  })
+  const local = { protocol: 17, role: 'natt', address, port: 0 } as const
+  const there = await bindUdp(local, 1 << 20, sink, pool)
+  const here: UdpPort =
+    how === 'FFI'
+      ? await new FastIo(loadLibc(), () => false).bindUdp(local, 1 << 20, sink)
+      : await bindUdp(local, 1 << 20, sink, pool)
+  for (const [length, df] of [
+    [1_400, true],
+    [1_400, false],
+    [1_100, true],
+  ] as const) {
+    const packet = newPacket()
+    packet.end += length
+    packet.df = df
+    const before = got.length + failed.length
+    const failure = here.send(packet, there.local)
+    if (failure !== undefined) failed.push(failure)
+    for (let i = 0; i < 100 && got.length + failed.length === before; i++) await sleep(5)
+  }
+  await Promise.all([here.close(), there.close()])
+  return { address, how, told: [...told], got, failed }
+}
+
+const all: unknown[] = []
+for (const address of ['127.0.0.1', '::1'])
+  for (const how of ['node:dgram', 'FFI'] as const) all.push(await said(address, how))
+process.stdout.write(JSON.stringify(all))
