@@ -186,12 +186,15 @@ export function wipeIkeKeys({ d, initiator, responder, pi, pr }: IkeKeys): void 
 
 export const wipeDirection = ({ encr, salt, integ }: DirectionKeys): void => wipe(encr, salt, integ)
 
+/** What an AEAD has in place of an integrity key, and others of a salt: the header of a view is larger than most keys. */
+const NONE = new Uint8Array(0)
+
 /** Each key gets memory of its own, so that wiping one touches no other. */
 function cutter(keymat: Uint8Array): (length: number) => Uint8Array {
   let at = 0
   return length => {
     at += length
-    return keymat.slice(at - length, at)
+    return length === 0 ? NONE : keymat.slice(at - length, at)
   }
 }
 

@@ -115,11 +115,21 @@ export function parseProposal(text: string, protocol: ProposalProtocol): Proposa
  * @throws UsageError USAGE_PROPOSAL
  */
 export function parseProposals(texts: readonly string[], protocol: ProposalProtocol): readonly ProposalSpec[] {
+  const known = parsed[protocol].get(texts)
+  if (known !== undefined) return known
   const given = texts.length === 0 ? ['default'] : texts
-  return given
+  const list = given
     .flatMap(text => (text.trim().toLowerCase() === 'default' ? DEFAULTS[protocol] : [text]))
     .map(text => parseProposal(text, protocol))
+  parsed[protocol].set(texts, list)
+  return list
 }
+
+/** Every SA asks for the lists of the configuration, which stay as they are. */
+const parsed = { ike: new WeakMap(), esp: new WeakMap(), ah: new WeakMap() } satisfies Record<
+  ProposalProtocol,
+  WeakMap<readonly string[], readonly ProposalSpec[]>
+>
 
 /** Transforms in keyword notation, so that `parseProposal` gives them back; others as `KE(24)`. */
 export const showProposal = ({ transforms }: { readonly transforms: readonly Transform[] }): string =>
@@ -146,12 +156,22 @@ export function showTransform(transform: Transform): string {
  * with them.
  */
 export function usableProposals(list: readonly ProposalSpec[], crypto: CryptoProvider): readonly ProposalSpec[] {
-  return list.flatMap(({ protocol, transforms }) => {
-    const usable = transforms.filter(t => supported(t, crypto))
-    const complete = transforms.every(t => usable.some(u => u.type === t.type))
-    return complete ? [{ protocol, transforms: usable }] : []
+  const known = usable.get(list)
+  if (known?.crypto === crypto) return known.usable
+  const found = list.flatMap(({ protocol, transforms }) => {
+    const possible = transforms.filter(t => supported(t, crypto))
+    const complete = transforms.every(t => possible.some(u => u.type === t.type))
+    return complete ? [{ protocol, transforms: possible }] : []
   })
+  usable.set(list, { crypto, usable: found })
+  return found
 }
+
+/** The same of what is usable, for the providers that were asked last. */
+const usable = new WeakMap<
+  readonly ProposalSpec[],
+  { readonly crypto: CryptoProvider; readonly usable: readonly ProposalSpec[] }
+>()
 
 function supported({ type, id, keyBits }: Transform, crypto: CryptoProvider): boolean {
   if (type === TransformType.SN) return true
