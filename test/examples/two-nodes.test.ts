@@ -5,15 +5,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
-import { loadConfig } from '../../core/config/index.ts'
-import { createNatweave, DEVICE, type Natweave, type NatweaveEvent, TRANSPORT } from '../../core/index.ts'
-import { memory, nodeCrypto, udpEncap, x509 } from '../../plugins/index.ts'
-import { type Host, topologies, type VirtualInternet } from '../kit/index.ts'
+import { topologies } from '../kit/index.ts'
 import { drive, ping } from '../scenario/support.ts'
+import { virtualNode } from './virtual-node.ts'
 
 /** The page "Two nodes in five minutes", command by command; what needs privilege runs on the virtual internet. */
 
 const ROOT = new URL('../../', import.meta.url)
+const FILE = 'natweave.config.yaml'
 const MAIN = fileURLToPath(new URL('core/cli/main.ts', ROOT))
 const folders = {
   gateway: mkdtempSync(join(tmpdir(), 'natweave-gw-')),
@@ -49,61 +48,23 @@ async function follow(part: string, cwd: string): Promise<string[]> {
   return left
 }
 
-async function up(net: VirtualInternet, host: Host, folder: string, names: Readonly<Record<string, string>>) {
-  const { settings } = await loadConfig({ file: join(folder, 'natweave.config.yaml'), env: {} })
-  // there is no DNS on the virtual internet
-  const peers = Object.fromEntries(
-    Object.entries(settings.peers).map(([name, peer]) => [
-      name,
-      peer.remote === undefined ? peer : { ...peer, remote: names[peer.remote]! },
-    ]),
-  )
-  const transport = host.transport()
-  const device = host.device()
-  const epoch = Date.now()
-  const { clock } = net
-  const natweave: Natweave = createNatweave({
-    plugins: [
-      nodeCrypto(),
-      udpEncap(),
-      memory(),
-      x509(),
-      {
-        name: 'virtual-host',
-        api: 1,
-        register: container => {
-          container.register(TRANSPORT, { useValue: transport })
-          container.register(DEVICE, { useValue: device })
-        },
-      },
-    ],
-    settings: { ...settings, peers },
-    // the certificates are valid from today on
-    clock: { now: () => clock.now(), wall: () => epoch + clock.now(), schedule: (at, run) => clock.schedule(at, run) },
-    rng: net.rng(host.name),
-  })
-  const events: NatweaveEvent[] = []
-  natweave.on(event => events.push(event))
-  await natweave.start()
-  await net.settle()
-  return { natweave, events }
-}
-
 test('two nodes in five minutes', async () => {
   expect(await follow('On the gateway', folders.gateway)).toEqual(['natweave up'])
   expect(await follow('On the client', folders.client)).toEqual(['natweave up', 'natweave status'])
   const { net, alice, moon } = topologies.nat1({ seed: 1, trace: false })
-  const gateway = await up(net, moon, folders.gateway, {})
-  const client = await up(net, alice, folders.client, { 'gw.example.org': '203.0.113.20' })
-  await drive(net, client.natweave.connect('gateway'))
+  const gateway = await virtualNode(net, moon, join(folders.gateway, FILE), {})
+  const client = await virtualNode(net, alice, join(folders.client, FILE), {
+    names: { 'gw.example.org': '203.0.113.20' },
+  })
+  await drive(net, client.connect('gateway'))
   await net.advance(0)
   expect(await ping(net, alice, '10.3.0.5')).toBe(3)
-  const [peer] = client.natweave.status().peers
+  const [peer] = client.status().peers
   expect(peer).toMatchObject({
     state: 'established',
     remoteId: 'gw.example.org',
     virtualAddresses: ['10.9.0.1'],
     proof: { own: expect.stringContaining('ecdsa-sha256'), peer: expect.stringContaining('gw.example.org') },
   })
-  expect(gateway.natweave.status().peers[0]).toMatchObject({ remoteId: 'alice@example.org' })
+  expect(gateway.status().peers[0]).toMatchObject({ remoteId: 'alice@example.org' })
 })
