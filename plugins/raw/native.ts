@@ -33,6 +33,13 @@ const IPV6_HDRINCL = 36
 const IPV6_RECVPKTINFO = 49
 const IPV6_RECVHOPLIMIT = 51
 const MSG_DONTWAIT = 0x40
+const MSG_ERRQUEUE = 0x2000
+const IP_RECVERR = 11
+const IPV6_RECVERR = 25
+const EMSGSIZE = 90
+/** Of struct cmsghdr: where its parts are; struct sock_extended_err of linux/errqueue.h stands behind it. */
+const CMSG = { level: 8, type: 12, data: 16 } as const
+const ERROR_INFO = 8
 const ARCHITECTURES: readonly string[] = ['x64', 'arm64', 'riscv64', 'loong64']
 
 /** Where in a socket's block of memory the parts of a message are. */
@@ -47,6 +54,8 @@ export interface RawSocket {
   readonly family: 4 | 6
   /** Sends `header` and the packet's octets behind it. @returns the error's name (`EMSGSIZE`), undefined when it went */
   send(packet: Packet, header: IpHeader): string | undefined
+  /** What the packet just refused was too big for: octets of the largest on its path; undefined if the kernel does not say. */
+  pathMtu(): number | undefined
 }
 
 export interface RawHandle {
@@ -80,6 +89,7 @@ export async function openRaw(protocols: readonly (50 | 51)[], bufferSize: numbe
   const setsockopt = libc.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)')
   const getsockopt = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)')
   const sendmsg = libc.func('long sendmsg(int fd, void *message, int flags)')
+  const recvmsg = libc.func('long recvmsg(int fd, void *message, int flags)')
   const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
   const opened: number[] = []
   const close = (): void => opened.splice(0).forEach(closeSync)
@@ -103,10 +113,10 @@ export async function openRaw(protocols: readonly (50 | 51)[], bufferSize: numbe
     // the kernel's limits give way to CAP_NET_ADMIN only; less room is no failure
     for (const [plain, forced] of Object.values(SO_BUFFERS))
       if (!set(fd, SOL_SOCKET, forced, bufferSize)) set(fd, SOL_SOCKET, plain, bufferSize)
-    return { fd, protocol, family, send: sender(fd, family) }
+    return { fd, protocol, family, ...sender(fd, family) }
   }
 
-  const sender = (fd: number, family: 4 | 6): RawSocket['send'] => {
+  const sender = (fd: number, family: 4 | 6): Pick<RawSocket, 'send' | 'pathMtu'> => {
     const block = new Uint8Array(new ArrayBuffer(PACKET_AT + 0x1_0000 + Ipv6.HEADER))
     const view = new DataView(block.buffer)
     const base = koffi.address(block)
@@ -119,7 +129,7 @@ export async function openRaw(protocols: readonly (50 | 51)[], bufferSize: numbe
     const headerLength = family === 4 ? Ipv4.HEADER : Ipv6.HEADER
     const limit = family === 4 ? 0xffff - headerLength : 0xffff
     let last: IpHeader | undefined
-    return (packet, header) => {
+    const send: RawSocket['send'] = (packet, header) => {
       const length = packet.end - packet.start
       if (length > limit) return 'EMSGSIZE'
       if (header !== last) {
@@ -135,6 +145,39 @@ export async function openRaw(protocols: readonly (50 | 51)[], bufferSize: numbe
       view.setUint32(IOV_AT + 8, headerLength + length, true)
       return sendmsg(fd, block, MSG_DONTWAIT) < 0 ? errorName() : undefined
     }
+    const pathMtu = (): number | undefined => {
+      const [level, option] = family === 4 ? [SOL_IP, IP_RECVERR] : [SOL_IPV6, IPV6_RECVERR]
+      // on for this call only: else errors of other peers would fail whatever is sent next
+      set(fd, level, option, 1)
+      sendmsg(fd, block, MSG_DONTWAIT)
+      const mtu = readError(fd, level, option)
+      set(fd, level, option, 0)
+      return mtu
+    }
+    return { send, pathMtu }
+  }
+
+  const errors = new Uint8Array(new ArrayBuffer(PACKET_AT))
+  const errorView = new DataView(errors.buffer)
+  /** The last EMSGSIZE in the error queue. */
+  const readError = (fd: number, level: number, option: number): number | undefined => {
+    const base = koffi.address(errors)
+    let mtu: number | undefined
+    for (let i = 0; i < 16; i++) {
+      errors.fill(0)
+      errorView.setBigUint64(Msg.NAME, base + BigInt(NAME_AT), true)
+      errorView.setUint32(Msg.NAME_LENGTH, SOCKADDR, true)
+      errorView.setBigUint64(Msg.IOV, base + BigInt(IOV_AT), true)
+      errorView.setBigUint64(Msg.IOV_COUNT, 1n, true)
+      errorView.setBigUint64(Msg.CONTROL, base + BigInt(CONTROL_AT), true)
+      errorView.setBigUint64(Msg.CONTROL_LENGTH, BigInt(CONTROL), true)
+      if (recvmsg(fd, errors, MSG_DONTWAIT | MSG_ERRQUEUE) < 0) return mtu
+      const about = errorView.getInt32(CONTROL_AT + CMSG.level, true) === level
+      const type = errorView.getInt32(CONTROL_AT + CMSG.type, true)
+      if (about && type === option && errorView.getUint32(CONTROL_AT + CMSG.data, true) === EMSGSIZE)
+        mtu = errorView.getUint32(CONTROL_AT + CMSG.data + ERROR_INFO, true)
+    }
+    return mtu
   }
 
   let routesByProtocol = false

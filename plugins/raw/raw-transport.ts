@@ -168,6 +168,10 @@ export class RawTransport implements Transport {
     header.id = packet.id
     header.flowLabel = packet.flowLabel
     const failure = socket.send(packet, header)
+    if (failure === 'EMSGSIZE') {
+      const mtu = socket.pathMtu()
+      if (mtu !== undefined) this.#sink?.pathMtu?.(flow.local.address, flow.remote.address, mtu)
+    }
     if (failure !== undefined) return this.#sendFailed(failure)
     this.#sent++
     this.#sentOctets += packet.end - packet.start

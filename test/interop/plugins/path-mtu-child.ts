@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { silentLog } from '../../../core/contracts/log.ts'
 import { newPacket } from '../../../core/contracts/packet.ts'
 import type { UdpPort } from '../../../core/contracts/packet-io.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { loadLibc } from '../../../plugins/linux-fast/libc.ts'
+import { RawTransport } from '../../../plugins/raw/index.ts'
 import { SendPool } from '../../../plugins/udp/send-pool.ts'
 import { bindUdp } from '../../../plugins/udp/udp-socket.ts'
 
@@ -46,7 +48,32 @@ async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown
   return { address, how, told: [...told], got, failed }
 }
 
+/** The same for plain ESP, which goes whole or not at all. */
+async function saidByRaw(address: string): Promise<unknown> {
+  const transport = new RawTransport({ addresses: [address], protocols: [50] }, silentLog)
+  const told = new Set<string>()
+  await transport.open({
+    receive: () => {},
+    changed: () => {},
+    failed: () => {},
+    pathMtu: (local, remote, mtu) => {
+      told.add(`${local} ${remote} ${mtu}`)
+    },
+  })
+  const end = { address, port: 0 }
+  for (const length of [1_400, 1_100]) {
+    const packet = newPacket()
+    packet.end += length
+    packet.df = true
+    transport.send(packet, { protocol: 50, local: end, remote: end })
+  }
+  const { sent, sendErrors } = transport.stats()
+  await transport.close()
+  return { address, how: 'raw', told: [...told], sent, sendErrors }
+}
+
 const all: unknown[] = []
 for (const address of ['127.0.0.1', '::1'])
   for (const how of ['node:dgram', 'FFI'] as const) all.push(await said(address, how))
+for (const address of ['127.0.0.1', '::1']) all.push(await saidByRaw(address))
 process.stdout.write(JSON.stringify(all))

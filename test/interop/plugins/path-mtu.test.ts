@@ -18,5 +18,12 @@ test('sockets tell what a datagram was too big for; it goes in fragments unless 
       failed: ['EMSGSIZE'],
     })),
   )
-  expect(JSON.parse(stdout)).toEqual(expected)
+  const raw = ['127.0.0.1', '::1'].map(address => ({
+    address,
+    how: 'raw',
+    told: [`${address} ${address} 1280`],
+    sent: 1,
+    sendErrors: { EMSGSIZE: 1 },
+  }))
+  expect(JSON.parse(stdout)).toEqual([...expected, ...raw])
 })
