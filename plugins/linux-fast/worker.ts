@@ -4,7 +4,6 @@ import { remake } from '../../core/contracts/origin.ts'
 import { type Command, Control, type Report, type Start } from './messages.ts'
 import { firstOf } from './providers.ts'
 import { Pump } from './pump.ts'
-import { rehearse } from './rehearsal.ts'
 
 /** The thread's program: waits for packets and commands, and ends when it is told to. */
 async function main(start: Start): Promise<void> {
@@ -16,11 +15,9 @@ async function main(start: Start): Promise<void> {
     const made = await remake<CryptoProvider | string>(origin)
     if (typeof made !== 'string') providers.push(made)
   }
-  let rehearsing = true
-  const report = (message: Report, transfer: ArrayBuffer[] = []): void => {
-    if (!rehearsing) port.postMessage(message, transfer)
-  }
-  const now = (): number => performance.timeOrigin + performance.now() + start.clock
+  const report = (message: Report, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer)
+  const origin = performance.timeOrigin + start.clock
+  const now = (): number => origin + performance.now()
   const pump = new Pump({
     crypto: firstOf(providers),
     control,
@@ -30,8 +27,6 @@ async function main(start: Start): Promise<void> {
     report,
   })
 
-  await rehearse(pump, start.wakeFd, now())
-  rehearsing = false
   report({ type: 'ready' })
 
   // a command is taken before any packet that came after it was given
