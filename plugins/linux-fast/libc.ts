@@ -8,7 +8,6 @@ export interface Libc {
   errno(): number
   errorName(): string
   socket(domain: number, type: number, protocol: number): number
-  socketpair(domain: number, type: number, protocol: number, fds: number): number
   bind(fd: number, name: number, length: number): number
   getsockname(fd: number, name: number, length: number): number
   setsockopt(fd: number, level: number, name: number, value: number, length: number): number
@@ -27,7 +26,6 @@ export interface Libc {
 
 const PROTOTYPES = [
   'int socket(int domain, int type, int protocol)',
-  'int socketpair(int domain, int type, int protocol, int64 fds)',
   'int bind(int fd, int64 name, uint32 length)',
   'int getsockname(int fd, int64 name, int64 length)',
   'int setsockopt(int fd, int level, int name, int64 value, uint32 length)',
@@ -66,11 +64,9 @@ function load(): Libc {
 
 /** Linux's numbers; these hold on x86, Arm and RISC-V. */
 export const Sys = {
-  AF_UNIX: 1,
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_DGRAM: 2,
-  SOCK_SEQPACKET: 5,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,

@@ -4,6 +4,7 @@ import { ADDRESS, type Host, Lab } from '../interop/lab.ts'
 import { NatweaveProcess } from '../interop/natweave.ts'
 import type { Party, TunnelConfig } from '../interop/party.ts'
 import { run, until } from '../interop/process.ts'
+import { config } from './config.ts'
 import type { Bench, Figure, Goal } from './measure.ts'
 
 /** Where both ends have their inner address. */
@@ -28,21 +29,6 @@ interface Contender {
   readonly target: string
   open(lab: Lab): Promise<void>
 }
-
-const config = (role: TunnelConfig['role']): TunnelConfig => ({
-  role,
-  ike: 'aes256gcm16-prfsha256-x25519',
-  esp: 'aes128gcm16',
-  gateway: ADDRESS.moon,
-  dpdSeconds: 0,
-  forceEncapsulation: true,
-  mobike: false,
-  raw: false,
-  mode: 'tunnel',
-  protocol: 'esp',
-  protects: ADDRESS.moonLan,
-  vendorId: false,
-})
 
 type PartyClass = new (lab: Lab, host: Host, config: TunnelConfig) => Party
 

@@ -1,28 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { Charon } from '../../interop/charon.ts'
-import { ADDRESS, type Lab } from '../../interop/lab.ts'
+import type { Lab } from '../../interop/lab.ts'
 import { NatweaveProcess } from '../../interop/natweave.ts'
-import type { TunnelConfig } from '../../interop/party.ts'
+import { config } from '../config.ts'
 import type { Bench, Figure } from '../measure.ts'
 import { inLab } from './lab.ts'
 import { responderObstacle } from './responders.ts'
 
 const TIMES = 15
-
-const config = (role: TunnelConfig['role']): TunnelConfig => ({
-  role,
-  ike: 'aes256gcm16-prfsha256-x25519',
-  esp: 'aes128gcm16',
-  gateway: ADDRESS.moon,
-  dpdSeconds: 0,
-  forceEncapsulation: true,
-  mobike: false,
-  raw: false,
-  mode: 'tunnel',
-  protocol: 'esp',
-  protects: ADDRESS.moonLan,
-  vendorId: false,
-})
 
 /** Of one product at both ends: its class, and the moments that its initiator tells of, ms. */
 const PRODUCTS = [

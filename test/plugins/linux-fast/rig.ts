@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import type { CryptoProvider } from '../../../core/contracts/crypto.ts'
 import type { ChildSaSpec, PlaneEvent } from '../../../core/contracts/data-plane.ts'
 import { silentLog } from '../../../core/contracts/log.ts'
@@ -17,6 +18,8 @@ import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
 
+const AF_UNIX = 1
+const SOCK_SEQPACKET = 5
 const BUFFER = 70_000
 
 /** A datagram that is nobody's and an inner packet of a family of its own: they come back when all before is done. */
@@ -27,13 +30,11 @@ export const crypto: CryptoProvider = combineProviders([opensslProvider() as Cry
 
 /** Two descriptors that keep packets apart as a TUN device does, without privilege: what is written to one is read from the other. */
 function pair(libc: Libc): [number, number] {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
+  const socketpair = koffi.load(null).func('int socketpair(int domain, int type, int protocol, int64 fds)')
   const fds = new Int32Array(32)
-  const made = libc.socketpair(
-    Sys.AF_UNIX,
-    Sys.SOCK_SEQPACKET | Sys.SOCK_NONBLOCK,
-    0,
-    libc.address(new Uint8Array(fds.buffer)),
-  )
+  const at = libc.address(new Uint8Array(fds.buffer))
+  const made = socketpair(AF_UNIX, SOCK_SEQPACKET | Sys.SOCK_NONBLOCK, 0, at)
   if (made !== 0) throw new Error(`socketpair: ${libc.errorName()}`)
   return [fds[0]!, fds[1]!]
 }
