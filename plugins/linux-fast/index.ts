@@ -36,13 +36,12 @@ function assemble(container: DependencyContainer, libc: Libc): { io: FastIo; pla
     clock: container.resolve(CLOCK),
     crypto: providers.map(provider => provider.origin!),
     history: () => [...io.history(), ...plane.history()],
-    ended: () => io.ended(),
     report: report => {
       if (report.type === 'event' || report.type === 'refused') plane.report(report)
-      else if (report.type !== 'ready') io.report(report, (packet, flow) => plane.relay(packet, flow))
+      else io.report(report, (packet, flow) => plane.relay(packet, flow))
     },
   })
-  const io = new FastIo(libc, command => thread.post(command))
+  const io = new FastIo(libc, thread)
   const plane: FastPlane = new FastPlane(
     firstOf(providers),
     io,

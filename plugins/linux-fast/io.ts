@@ -5,7 +5,7 @@ import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { openSocket, openTunQueue } from './descriptors.ts'
 import { type Libc, Sys } from './libc.ts'
-import { type Command, type Leftovers, RELAYED, type Report } from './messages.ts'
+import { type Command, type Leftovers, RELAYED, type Release, type Report } from './messages.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
 import { writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
@@ -19,8 +19,13 @@ interface OpenSocket {
 /** Octets in front of what the main thread sends: struct sockaddr, or the virtio header. */
 const FRONT = 32
 const SIZE = FRONT + 65_536
-/** Stands for the TUN device where sockets have their number. */
-const TUN = 0
+
+/** What `FastIo` wants of the thread that reads its descriptors. */
+export interface Reader {
+  post(command: Command): void
+  /** Resolves when the thread has let go of a descriptor, or there is none. */
+  release(command: Release): Promise<void>
+}
 
 /**
  * Opens sockets and the TUN device, which the thread reads; what the main thread sends, it sends itself, on the same
@@ -32,9 +37,7 @@ export class FastIo implements PacketIo {
   readonly #libc: Libc
   readonly #discovery: PathMtuDiscovery
   readonly #openQueue: typeof openTunQueue
-  readonly #post: (command: Command) => boolean
-  /** What the thread has still to let go of, and what then happens. */
-  readonly #closing = new Map<number, () => void>()
+  readonly #reader: Reader
   readonly #sockets = new Map<number, OpenSocket>()
   readonly #packet: Packet = newPacket(0)
   /** For what goes out of this thread. */
@@ -45,11 +48,11 @@ export class FastIo implements PacketIo {
   #serial = 0
 
   /** @param openQueue - opens the TUN device */
-  constructor(libc: Libc, post: (command: Command) => boolean, openQueue = openTunQueue) {
+  constructor(libc: Libc, reader: Reader, openQueue = openTunQueue) {
     this.#libc = libc
     this.#discovery = new PathMtuDiscovery(libc)
     this.#openQueue = openQueue
-    this.#post = post
+    this.#reader = reader
     this.#outAt = libc.address(this.#out)
   }
 
@@ -68,7 +71,7 @@ export class FastIo implements PacketIo {
     const { fd, local } = openSocket(this.#libc, wanted, bufferSize)
     const id = ++this.#serial
     this.#sockets.set(id, { fd, local, sink })
-    this.#post({ type: 'socket', id, fd, local })
+    this.#reader.post({ type: 'socket', id, fd, local })
     return {
       local,
       send: (packet, remote) => {
@@ -86,7 +89,7 @@ export class FastIo implements PacketIo {
         return packet.df ? failure : this.#discovery.fragmenting(fd, v4, send)
       },
       close: async () => {
-        if (this.#sockets.delete(id)) await this.#close(id, fd, { type: 'close-socket', id })
+        if (this.#sockets.delete(id)) await this.#close(fd, { type: 'close-socket', id })
       },
     }
   }
@@ -95,7 +98,7 @@ export class FastIo implements PacketIo {
     if (this.#tun !== undefined) throw Object.assign(new Error('one TUN device at a time'), { code: 'EBUSY' })
     const { fd, name, udp } = this.#openQueue(this.#libc, pattern)
     this.#tun = { fd, udp, sink }
-    this.#post({ type: 'tun', fd, udp })
+    this.#reader.post({ type: 'tun', fd, udp })
     return {
       name,
       write: packet => {
@@ -108,7 +111,7 @@ export class FastIo implements PacketIo {
       close: async () => {
         if (this.#tun?.fd !== fd) return
         this.#tun = undefined
-        await this.#close(TUN, fd, { type: 'close-tun' })
+        await this.#close(fd, { type: 'close-tun' })
       },
     }
   }
@@ -118,14 +121,10 @@ export class FastIo implements PacketIo {
    * @param relay - sends what none of the sockets here can
    */
   report(
-    report: Exclude<Report, { type: 'event' | 'refused' | 'ready' }>,
+    report: Exclude<Report, { type: 'event' | 'refused' | 'ready' | 'closed' }>,
     relay: (packet: Packet, flow: Flow) => void,
   ): void {
     switch (report.type) {
-      case 'closed-socket':
-        return this.#closing.get(report.id)?.()
-      case 'closed-tun':
-        return this.#closing.get(TUN)?.()
       case 'path-mtu':
         return this.#sockets.get(report.socket)?.sink.pathMtu?.(report.remote, report.mtu)
       case 'tun-lost':
@@ -135,15 +134,9 @@ export class FastIo implements PacketIo {
     }
   }
 
-  /** The thread has ended and took its descriptors' readers along: nobody is left to answer. */
-  ended(): void {
-    for (const closed of [...this.#closing.values()]) closed()
-  }
-
   /** Closes a descriptor once the thread no longer touches it: its number may be another's right afterwards. */
-  async #close(id: number, fd: number, command: Command): Promise<void> {
-    if (this.#post(command)) await new Promise<void>(resolve => this.#closing.set(id, resolve))
-    this.#closing.delete(id)
+  async #close(fd: number, command: Release): Promise<void> {
+    await this.#reader.release(command)
     this.#libc.close(fd)
   }
 

@@ -10,12 +10,14 @@ export interface RemoteSpec extends Omit<ChildSaSpec, 'mode' | 'encap'> {
   readonly encap: { readonly name: string; readonly overhead: number }
 }
 
+/** Takes descriptors away: they may be closed when the thread has said so. */
+export type Release = { readonly type: 'close-socket'; readonly id: number } | { readonly type: 'close-tun' }
+
 /** What the thread is told. Messages take effect in order, before any packet that arrives later. */
 export type Command =
   | { readonly type: 'socket'; readonly id: number; readonly fd: number; readonly local: LocalEndpoint }
-  | { readonly type: 'close-socket'; readonly id: number }
+  | Release
   | { readonly type: 'tun'; readonly fd: number; readonly udp: boolean }
-  | { readonly type: 'close-tun' }
   | {
       readonly type: 'install'
       readonly spec: RemoteSpec
@@ -82,8 +84,8 @@ export type Report =
   | { readonly type: 'refused'; readonly id: string; readonly why: string }
   /** How large packets of this socket to that address may be. */
   | { readonly type: 'path-mtu'; readonly socket: number; readonly remote: Address; readonly mtu: number }
-  | { readonly type: 'closed-socket'; readonly id: number }
-  | { readonly type: 'closed-tun' }
+  /** The descriptor that was to be closed first, of those that were not said yet, is no longer touched. */
+  | { readonly type: 'closed' }
   /** The device does not answer any more. */
   | { readonly type: 'tun-lost'; readonly why: string }
 

@@ -107,7 +107,7 @@ export class Pump {
       case 'close-socket':
         this.#sockets.delete(command.id)
         this.#watch()
-        return this.#parts.report({ type: 'closed-socket', id: command.id })
+        return this.#parts.report({ type: 'closed' })
       case 'tun':
         this.#tun ??= new TunQueue(this.#libc, this.#arena, this.#errors)
         this.#tun.open(command.fd, command.udp)
@@ -115,7 +115,7 @@ export class Pump {
       case 'close-tun':
         this.#tun?.close()
         this.#watch()
-        return this.#parts.report({ type: 'closed-tun' })
+        return this.#parts.report({ type: 'closed' })
       case 'install':
         return this.#install(command)
       case 'activate':

@@ -5,7 +5,7 @@ import type { Log } from '../../core/contracts/log.ts'
 import type { Clock } from '../../core/contracts/machine.ts'
 import type { Origin } from '../../core/contracts/origin.ts'
 import { type Libc, Sys } from './libc.ts'
-import { type Command, Control, type Report, type Start } from './messages.ts'
+import { type Command, Control, type Release, type Report, type Start } from './messages.ts'
 
 /** A thread that ended by itself is started again after so many ms, each time twice as many. */
 const RESTART_MS = 50
@@ -20,9 +20,8 @@ export interface ThreadParts {
   readonly crypto: readonly Origin[]
   /** Everything a new thread has to be told, in order, after the one before has ended by itself. */
   readonly history: () => readonly Command[]
-  readonly report: (report: Report) => void
-  /** The thread has ended by itself; it answers nothing any more. */
-  readonly ended: () => void
+  /** Takes what the thread says of packets, SAs and descriptors. */
+  readonly report: (report: Exclude<Report, { type: 'ready' | 'closed' }>) => void
 }
 
 /** The thread that moves packets: its start, its end, and its return when it ends by itself. */
@@ -37,6 +36,8 @@ export class Thread {
   #startedAt = 0
   #restartMs = RESTART_MS
   #timer: NodeJS.Timeout | undefined
+  /** What waits for the thread to let go of descriptors, in the order of the commands. */
+  readonly #releases: (() => void)[] = []
   /** Waits for the first thread to come up. */
   #first: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined
 
@@ -79,6 +80,11 @@ export class Thread {
     return true
   }
 
+  /** Resolves when the thread has let go of a descriptor; at once when there is none. */
+  async release(command: Release): Promise<void> {
+    if (this.post(command)) await new Promise<void>(resolve => this.#releases.push(resolve))
+  }
+
   async stop(): Promise<void> {
     clearTimeout(this.#timer)
     if (this.#wakeFd < 0) return
@@ -107,6 +113,7 @@ export class Thread {
     worker.on('message', (message: Report) => {
       try {
         if (message.type === 'ready') return this.#up()
+        if (message.type === 'closed') return this.#releases.shift()?.()
         if (Atomics.load(this.#control, Control.CLOSING) === 0 || message.type !== 'leftovers') report(message)
       } finally {
         if (message.type === 'leftovers' && worker === this.#worker) Atomics.sub(this.#control, Control.WAITING, 1)
@@ -119,7 +126,7 @@ export class Thread {
     this.#ended = new Promise(resolve =>
       worker.once('exit', () => {
         this.#worker = undefined
-        this.#parts.ended()
+        for (const released of this.#releases.splice(0)) released()
         if (this.#first !== undefined) this.#first.reject(new Error(why))
         else if (Atomics.load(this.#control, Control.CLOSING) === 0) {
           if (clock.now() - this.#startedAt > SOUND_MS) this.#restartMs = RESTART_MS

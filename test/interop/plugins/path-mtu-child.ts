@@ -29,7 +29,7 @@ async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown
   const there = await bindUdp(local, 1 << 20, sink, pool)
   const here: UdpPort =
     how === 'FFI'
-      ? await new FastIo(loadLibc(), () => false).bindUdp(local, 1 << 20, sink)
+      ? await new FastIo(loadLibc(), { post: () => {}, release: async () => {} }).bindUdp(local, 1 << 20, sink)
       : await bindUdp(local, 1 << 20, sink, pool)
   for (const [length, df] of [
     [1_400, true],

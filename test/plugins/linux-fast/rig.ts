@@ -10,10 +10,9 @@ import { systemClock } from '../../../core/index.ts'
 import { openSocket } from '../../../plugins/linux-fast/descriptors.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
-import type { Report } from '../../../plugins/linux-fast/messages.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
 import { writeName } from '../../../plugins/linux-fast/sockaddr.ts'
-import { Thread } from '../../../plugins/linux-fast/thread.ts'
+import { Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
@@ -72,13 +71,8 @@ export class Rig {
       crypto: [(opensslProvider() as CryptoProvider).origin!, nodeCryptoProvider.origin!],
       history: () => [...this.#io.history(), ...this.plane.history()],
       report: report => this.#report(report),
-      ended: () => this.#io.ended(),
     })
-    this.#io = new FastIo(
-      this.#libc,
-      command => this.thread.post(command),
-      () => ({ fd: this.#device, name: 'test', udp: true }),
-    )
+    this.#io = new FastIo(this.#libc, this.thread, () => ({ fd: this.#device, name: 'test', udp: true }))
     this.plane = new FastPlane(
       crypto,
       this.#io,
@@ -88,12 +82,12 @@ export class Rig {
     )
   }
 
-  #report(report: Report): void {
+  #report(report: Parameters<ThreadParts['report']>[0]): void {
     if (report.type === 'event' || report.type === 'refused') {
       if (report.type === 'refused') this.refused.push(report.why)
       return this.plane.report(report)
     }
-    if (report.type !== 'ready') this.#io.report(report, (packet, flow) => this.plane.relay(packet, flow))
+    this.#io.report(report, (packet, flow) => this.plane.relay(packet, flow))
   }
 
   async open(mtu = 1_400, address = '127.0.0.1'): Promise<this> {
