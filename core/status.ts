@@ -31,8 +31,15 @@ export function status(
     })),
     device: about.device,
     plugins: about.plugins,
-    drops: { ...engine.drops, ...engine.portable.drops },
+    drops: sums([engine.drops, engine.portable.drops, ...engine.planes.map(({ drops = {} }) => drops)]),
   }
+}
+
+function sums(parts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total: Record<string, number> = {}
+  for (const part of parts)
+    for (const [reason, count] of Object.entries(part)) total[reason] = (total[reason] ?? 0) + count
+  return total
 }
 
 function peerStatus(engine: Engine, peer: Peer, now: number): PeerStatus {

@@ -112,6 +112,8 @@ export interface PacketSizes {
 /** Moves ESP and AH packets of installed Child SAs. Nothing else in the house knows which plane carries a packet. */
 export interface DataPlane {
   readonly name: string
+  /** Packets lost that no SA counts, by reason. Absent: none are. */
+  readonly drops?: Readonly<Record<string, number>>
   /**
    * Called once, before anything but `name` and `refuses`; absent: nothing has to be opened. A plane that has a thread, or
    * packets from elsewhere than the engine, reports to `outlet` whenever it likes.

@@ -1,12 +1,10 @@
 import 'reflect-metadata' // tsyringe refuses to load without it, whatever was imported before
-import { type DependencyContainer, instanceCachingFactory } from 'tsyringe'
+import { instanceCachingFactory } from 'tsyringe'
 import { CLOCK, CRYPTO, DATA_PLANE, LOG, PACKET_IO, type Plugin } from '../../core/contracts/plugin.ts'
+import { assemble } from './assemble.ts'
 import { obstacleTo } from './descriptors.ts'
-import { FastIo } from './io.ts'
 import { type Libc, loadLibc } from './libc.ts'
-import { FastPlane } from './plane.ts'
-import { firstOf } from './providers.ts'
-import { Thread } from './thread.ts'
+import { spawnWorker } from './thread.ts'
 
 /**
  * Moves ESP packets between UDP sockets and the TUN device in a thread of its own, many at a time. Where the system does
@@ -22,44 +20,11 @@ export const linuxFast = (): Plugin => ({
       container.resolve(LOG).info(`the portable data plane is used: ${libc}`)
       return
     }
-    const parts = instanceCachingFactory(c => assemble(c, libc))
+    const parts = instanceCachingFactory(c => assemble(c, libc, spawnWorker))
     container.register(PACKET_IO, { useFactory: c => parts(c).io })
     container.register(DATA_PLANE, { useFactory: c => parts(c).plane })
   },
 })
-
-function assemble(container: DependencyContainer, libc: Libc): { io: FastIo; plane: FastPlane } {
-  const providers = container.resolveAll(CRYPTO).filter(provider => provider.origin !== undefined)
-  const thread: Thread = new Thread({
-    libc,
-    log: container.resolve(LOG).child({ plane: 'linux-fast' }),
-    clock: container.resolve(CLOCK),
-    crypto: providers.map(provider => provider.origin!),
-    history: () => [...io.history(), ...plane.history()],
-    report: report => {
-      if (report.type === 'event' || report.type === 'refused') plane.report(report)
-      else io.report(report, (packet, flow) => plane.relay(packet, flow))
-    },
-  })
-  const io = new FastIo(libc, thread)
-  const plane: FastPlane = new FastPlane(
-    firstOf(providers),
-    io,
-    command => {
-      thread.post(command)
-    },
-    async sizes => {
-      try {
-        await thread.start(sizes)
-      } catch (error) {
-        io.available = false
-        container.resolve(LOG).warn(`the portable data plane is used: no thread (${(error as Error).message})`)
-      }
-    },
-    () => thread.stop(),
-  )
-  return { io, plane }
-}
 
 /** The system calls; or why they cannot be had or are of no use, in words. */
 function system(): Libc | string {

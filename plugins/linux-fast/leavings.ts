@@ -1,5 +1,6 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { SocketFlow } from './flows.ts'
+import type { Losses } from './losses.ts'
 import { Control, type Leftovers, type Report } from './messages.ts'
 
 /** Packets in one report, and octets. */
@@ -11,14 +12,16 @@ const REPORTS = 16
 /** Collects packets for the main thread: IKE, and what belongs to no SA of this plane. */
 export class Leavings {
   readonly #control: Int32Array
+  readonly #losses: Losses
   readonly #report: (message: Report, transfer?: ArrayBuffer[]) => void
   readonly #bytes = new Uint8Array(OCTETS)
   readonly #index = new Uint32Array(3 * PACKETS)
   #from: Leftovers['from'][number][] = []
   #used = 0
 
-  constructor(control: Int32Array, report: (message: Report, transfer?: ArrayBuffer[]) => void) {
+  constructor(control: Int32Array, losses: Losses, report: (message: Report, transfer?: ArrayBuffer[]) => void) {
     this.#control = control
+    this.#losses = losses
     this.#report = report
   }
 
@@ -40,10 +43,8 @@ export class Leavings {
     const [bytes, index] = [this.#bytes.slice(0, this.#used), this.#index.slice(0, 3 * from.length)]
     this.#from = []
     this.#used = 0
-    if (Atomics.load(this.#control, Control.WAITING) >= REPORTS) {
-      Atomics.add(this.#control, Control.LOST, from.length)
-      return
-    }
+    if (Atomics.load(this.#control, Control.WAITING) >= REPORTS)
+      return this.#losses.count('main-thread-busy', from.length)
     Atomics.add(this.#control, Control.WAITING, 1)
     this.#report({ type: 'leftovers', bytes, index, from }, [bytes.buffer, index.buffer])
   }

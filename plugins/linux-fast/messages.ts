@@ -13,18 +13,20 @@ export interface RemoteSpec extends Omit<ChildSaSpec, 'mode' | 'encap'> {
 /** Takes descriptors away: they may be closed when the thread has said so. */
 export type Release = { readonly type: 'close-socket'; readonly id: number } | { readonly type: 'close-tun' }
 
+export interface InstallCommand {
+  readonly type: 'install'
+  readonly spec: RemoteSpec
+  readonly outbound: boolean
+  readonly now: number
+  readonly memory: SharedArrayBuffer
+}
+
 /** What the thread is told. Messages take effect in order, before any packet that arrives later. */
 export type Command =
   | { readonly type: 'socket'; readonly id: number; readonly fd: number; readonly local: LocalEndpoint }
   | Release
   | { readonly type: 'tun'; readonly fd: number; readonly udp: boolean }
-  | {
-      readonly type: 'install'
-      readonly spec: RemoteSpec
-      readonly outbound: boolean
-      readonly now: number
-      readonly memory: SharedArrayBuffer
-    }
+  | InstallCommand
   | { readonly type: 'activate'; readonly id: string }
   | {
       readonly type: 'move'
@@ -89,7 +91,7 @@ export type Report =
   /** The device does not answer any more. */
   | { readonly type: 'tun-lost'; readonly why: string }
 
-/** Words of the memory that both threads see. */
+/** Words of the memory that both threads see; those of `Losses` follow. */
 export const Control = {
   /** Set by the main thread after each command, cleared by the other one. */
   COMMANDS: 0,
@@ -97,9 +99,7 @@ export const Control = {
   CLOSING: 1,
   /** Reports with packets that the main thread has not taken yet. */
   WAITING: 2,
-  /** Packets lost because too many were waiting. */
-  LOST: 3,
-  WORDS: 4,
+  WORDS: 3,
 } as const
 
 /** What the thread starts with. */

@@ -2,6 +2,7 @@ import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import type { SocketFlow } from './flows.ts'
 import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
+import type { Losses } from './losses.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
 
 /** Datagrams in one send: what all kernels with UDP_SEGMENT take. */
@@ -18,10 +19,6 @@ const FRONTS = { least: 16, most: 24 } as const
 
 /** Datagrams on their way out: those of one flow and one size go to the kernel in one call, which cuts them apart. */
 export class Outbox {
-  /** Datagrams that the kernel refused, by the error's name. */
-  readonly errors: Record<string, number> = {}
-  sent = 0
-  sentOctets = 0
   readonly #libc: Libc
   readonly #arena: Arena
   readonly #base: number
@@ -42,11 +39,13 @@ export class Outbox {
   #closed = false
 
   readonly #discovery: PathMtuDiscovery
+  readonly #losses: Losses
   readonly #learned: (flow: SocketFlow, mtu: number) => void
 
   /** @param learned - told how large packets on a flow's path may be, IP header included, when one was too big */
-  constructor(libc: Libc, arena: Arena, learned: (flow: SocketFlow, mtu: number) => void) {
+  constructor(libc: Libc, arena: Arena, losses: Losses, learned: (flow: SocketFlow, mtu: number) => void) {
     this.#libc = libc
+    this.#losses = losses
     this.#discovery = new PathMtuDiscovery(libc)
     this.#learned = learned
     this.#arena = arena
@@ -122,14 +121,11 @@ export class Outbox {
     const segmented = count > 1 && flow.socket.segments
     if (segmented) {
       const error = this.#send(flow, this.#base, octets, this.#segment)
-      if (error === 0) {
-        this.sent += count
-        this.sentOctets += octets
-        return
-      }
+      if (error === 0) return
       // a device that cannot checksum what it cuts, or a path narrower than the datagrams: then one by one
       if (error === Sys.EIO) flow.socket.segments = false
-      if (error !== Sys.EIO && error !== Sys.EMSGSIZE && error !== Sys.EINVAL) return this.#lost(count)
+      if (error !== Sys.EIO && error !== Sys.EMSGSIZE && error !== Sys.EINVAL)
+        return this.#losses.count('not-sent', count)
     }
     let asked = false
     for (let at = 0; at < octets; at += this.#segment) {
@@ -139,11 +135,7 @@ export class Outbox {
         error = this.#tooBig(flow, this.#base + at, length, asked)
         asked = true
       }
-      if (error !== 0) this.#lost(1)
-      else {
-        this.sent++
-        this.sentOctets += length
-      }
+      if (error !== 0) this.#losses.count(error === Sys.EMSGSIZE ? 'too-big' : 'not-sent')
     }
   }
 
@@ -154,11 +146,6 @@ export class Outbox {
     const mtu = asked ? undefined : this.#discovery.ask(fd, v4, again)
     if (mtu !== undefined) this.#learned(flow, mtu)
     return this.#df ? Sys.EMSGSIZE : this.#discovery.fragmenting(fd, v4, again)
-  }
-
-  #lost(count: number): void {
-    const name = this.#libc.errorName()
-    this.errors[name] = (this.errors[name] ?? 0) + count
   }
 
   /** @returns 0, or the error's number */

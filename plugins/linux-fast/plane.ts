@@ -12,7 +12,7 @@ import type { Selector } from '../../core/contracts/strategy.ts'
 import { UsageError } from '../../core/errors.ts'
 import { countersOf, isAh, refusesSuite, SaMemory } from '../../core/ipsec/index.ts'
 import { Esp, espSpi } from '../../core/wire/index.ts'
-import type { Command, RemoteSpec, Report } from './messages.ts'
+import type { Command, InstallCommand, RemoteSpec, Report } from './messages.ts'
 
 /** What packets come and go by. */
 export interface Ways {
@@ -22,7 +22,7 @@ export interface Ways {
 
 interface Installed {
   /** As the thread has to be told it again, the flow and the encapsulation as they are now. */
-  install: Extract<Command, { type: 'install' }>
+  install: InstallCommand
   readonly memory: SaMemory
 }
 
@@ -34,6 +34,7 @@ export class FastPlane implements DataPlane {
   readonly #post: (command: Command) => void
   readonly #start: (sizes: PacketSizes) => Promise<void>
   readonly #stop: () => Promise<void>
+  readonly #losses: () => Readonly<Record<string, number>>
   readonly #sas = new Map<string, Installed>()
   readonly #spis = new Set<number>()
   readonly #yields = new Map<string, Extract<Command, { type: 'yield' }>>()
@@ -49,12 +50,14 @@ export class FastPlane implements DataPlane {
     post: (command: Command) => void,
     start: (sizes: PacketSizes) => Promise<void>,
     stop: () => Promise<void>,
+    losses: () => Readonly<Record<string, number>>,
   ) {
     this.#crypto = crypto
     this.#ways = ways
     this.#post = post
     this.#start = start
     this.#stop = stop
+    this.#losses = losses
   }
 
   async open(outlet: PlaneOutlet, sizes: PacketSizes): Promise<void> {
@@ -122,6 +125,10 @@ export class FastPlane implements DataPlane {
     this.#spis.delete(sa.install.spec.inbound.spi)
     wipe(sa.install.spec)
     this.#post({ type: 'remove', id })
+  }
+
+  get drops(): Readonly<Record<string, number>> {
+    return this.#losses()
   }
 
   counters(id: string): ChildCounters | undefined {

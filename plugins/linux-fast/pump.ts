@@ -1,7 +1,7 @@
 import type { PacketCrypto } from '../../core/contracts/crypto.ts'
-import type { ChildSaSpec, PacketSizes } from '../../core/contracts/data-plane.ts'
+import type { PacketSizes } from '../../core/contracts/data-plane.ts'
+import type { Rng } from '../../core/contracts/machine.ts'
 import type { Flow } from '../../core/contracts/net.ts'
-import { remake } from '../../core/contracts/origin.ts'
 import { HEADROOM, MAX_PACKET, newPacket, type Packet, TAILROOM } from '../../core/contracts/packet.ts'
 import type { EncapStrategy, Mode } from '../../core/contracts/strategy.ts'
 import { PortablePlane } from '../../core/ipsec/index.ts'
@@ -10,14 +10,17 @@ import { Arena } from './arena.ts'
 import { Socket, type SocketFlow } from './flows.ts'
 import { Inbox, type Take } from './inbox.ts'
 import { Leavings } from './leavings.ts'
-import { type Libc, loadLibc, Sys } from './libc.ts'
-import { type Command, RELAYED, type RemoteSpec, type Report } from './messages.ts'
+import { type Libc, Sys } from './libc.ts'
+import { Losses } from './losses.ts'
+import { type Command, type InstallCommand, RELAYED, type RemoteSpec, type Report } from './messages.ts'
 import { Outbox } from './outbox.ts'
 import type { SegmentSink } from './segment.ts'
 import { TunQueue } from './tun-queue.ts'
 
 export interface PumpParts {
+  readonly libc: Libc
   readonly crypto: PacketCrypto
+  readonly rng: Rng
   readonly control: Int32Array
   /** eventfd that ends a wait. */
   readonly wakeFd: number
@@ -44,14 +47,14 @@ const FOREIGN = 256
  */
 export class Pump {
   readonly #parts: PumpParts
-  readonly #libc: Libc = loadLibc()
+  readonly #libc: Libc
   readonly #arena = new Arena(ARENA)
   readonly #plane: PortablePlane
   readonly #inbox: Inbox
   readonly #outbox: Outbox
   readonly #leavings: Leavings
   readonly #sockets = new Map<number, Socket>()
-  readonly #errors: Record<string, number> = {}
+  readonly #losses: Losses
   /** Local ends that are no sockets here, by protocol, address and port. */
   readonly #foreign = new Map<string, Socket>()
   /** Where a datagram is worked on that came by a relay. */
@@ -67,17 +70,19 @@ export class Pump {
 
   constructor(parts: PumpParts) {
     this.#parts = parts
+    this.#libc = parts.libc
+    this.#losses = new Losses(parts.control)
     const { bytes } = this.#arena
     this.#packet = { ...newPacket(0), bytes }
     this.#relayed = this.#arena.take(HEADROOM + MAX_PACKET + TAILROOM) + HEADROOM
     this.#fds = this.#arena.take(MAX_FDS * POLLFD)
     this.#inbox = new Inbox(this.#libc, this.#arena)
-    this.#outbox = new Outbox(this.#libc, this.#arena, (flow, mtu) => this.#learned(flow, mtu))
-    this.#leavings = new Leavings(parts.control, parts.report)
+    this.#outbox = new Outbox(this.#libc, this.#arena, this.#losses, (flow, mtu) => this.#learned(flow, mtu))
+    this.#leavings = new Leavings(parts.control, this.#losses, parts.report)
     this.#now = parts.now()
     this.#plane = new PortablePlane(
       parts.crypto,
-      { bytes: length => crypto.getRandomValues(new Uint8Array(length)) },
+      parts.rng,
       {
         transmit: (packet, flow) => this.#send(packet, flow as SocketFlow),
         deliver: packet => this.#tun?.write(packet),
@@ -98,7 +103,7 @@ export class Pump {
   }
 
   /** Carries out a command. @throws whatever is a bug of this plugin */
-  async obey(command: Command): Promise<void> {
+  obey(command: Exclude<Command, InstallCommand>): void {
     const plane = this.#plane
     switch (command.type) {
       case 'socket':
@@ -109,15 +114,13 @@ export class Pump {
         this.#watch()
         return this.#parts.report({ type: 'closed' })
       case 'tun':
-        this.#tun ??= new TunQueue(this.#libc, this.#arena, this.#errors)
+        this.#tun ??= new TunQueue(this.#libc, this.#arena, this.#losses)
         this.#tun.open(command.fd, command.udp)
         return this.#watch()
       case 'close-tun':
         this.#tun?.close()
         this.#watch()
         return this.#parts.report({ type: 'closed' })
-      case 'install':
-        return this.#install(command)
       case 'activate':
         return plane.activate(command.id)
       case 'move': {
@@ -148,6 +151,17 @@ export class Pump {
         return this.#outbox.flush()
       }
     }
+  }
+
+  /**
+   * Puts an SA in place.
+   *
+   * @param mode - its mode, made in this thread
+   * @throws UsageError when this thread's plane refuses it
+   */
+  install({ spec, outbound, now, memory }: InstallCommand, mode: Mode): void {
+    const { flow, encap } = spec
+    this.#plane.install({ ...spec, mode, encap: encapOf(encap), flow: this.#flow(flow) }, { outbound, memory }, now)
   }
 
   /** Waits for packets, and moves those that came. @param interrupted - whether something else is to be done first */
@@ -216,19 +230,6 @@ export class Pump {
     packet.tos = tos
     packet.nextHeader = packet.ttl = packet.id = packet.flowLabel = 0
     packet.df = false
-  }
-
-  async #install({ spec, outbound, now, memory }: Extract<Command, { type: 'install' }>): Promise<void> {
-    try {
-      const mode = await remake<Mode>(spec.mode)
-      this.#plane.install(this.#spec(spec, mode), { outbound, memory }, now)
-    } catch (error) {
-      this.#parts.report({ type: 'refused', id: spec.id, why: (error as Error).message })
-    }
-  }
-
-  #spec(spec: RemoteSpec, mode: Mode): ChildSaSpec {
-    return { ...spec, mode, encap: encapOf(spec.encap), flow: this.#flow(spec.flow) }
   }
 
   /** The flow object that packets of it come with. */

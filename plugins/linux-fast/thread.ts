@@ -1,10 +1,10 @@
-import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import type { PacketSizes } from '../../core/contracts/data-plane.ts'
 import type { Log } from '../../core/contracts/log.ts'
 import type { Clock } from '../../core/contracts/machine.ts'
 import type { Origin } from '../../core/contracts/origin.ts'
 import { type Libc, Sys } from './libc.ts'
+import { LOSS_WORDS, Losses } from './losses.ts'
 import { type Command, Control, type Release, type Report, type Start } from './messages.ts'
 
 /** A thread that ended by itself is started again after so many ms, each time twice as many. */
@@ -13,11 +13,21 @@ const RESTART_MOST_MS = 5_000
 /** One that lived so long, ms, counts as sound. */
 const SOUND_MS = 10_000
 
+/** As much of a Worker as its owner uses. */
+export interface PumpWorker {
+  postMessage(command: Command): void
+  on(event: 'message', listener: (report: Report) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  once(event: 'exit', listener: () => void): unknown
+  terminate(): Promise<unknown>
+}
+
 export interface ThreadParts {
   readonly libc: Libc
   readonly log: Log
   readonly clock: Clock
   readonly crypto: readonly Origin[]
+  readonly spawn: (start: Start) => PumpWorker
   /** Everything a new thread has to be told, in order, after the one before has ended by itself. */
   readonly history: () => readonly Command[]
   /** Takes what the thread says of packets, SAs and descriptors. */
@@ -27,15 +37,16 @@ export interface ThreadParts {
 /** The thread that moves packets: its start, its end, and its return when it ends by itself. */
 export class Thread {
   readonly #parts: ThreadParts
-  readonly #control = new Int32Array(new SharedArrayBuffer(4 * Control.WORDS))
+  readonly #control = new Int32Array(new SharedArrayBuffer(4 * (Control.WORDS + LOSS_WORDS)))
   readonly #one = new Uint8Array(new BigUint64Array([1n]).buffer)
+  readonly #oneAt: number
   #wakeFd = -1
-  #worker: Worker | undefined
+  #worker: PumpWorker | undefined
   #ended: Promise<void> = Promise.resolve()
   #sizes: PacketSizes = { mtu: 0, clampMss: false }
   #startedAt = 0
   #restartMs = RESTART_MS
-  #timer: NodeJS.Timeout | undefined
+  #cancelRestart: () => void = () => {}
   /** What waits for the thread to let go of descriptors, in the order of the commands. */
   readonly #releases: (() => void)[] = []
   /** Waits for the first thread to come up. */
@@ -43,6 +54,7 @@ export class Thread {
 
   constructor(parts: ThreadParts) {
     this.#parts = parts
+    this.#oneAt = parts.libc.address(this.#one)
   }
 
   /**
@@ -60,15 +72,15 @@ export class Thread {
     })
     this.#spawn()
     await first.catch(error => {
-      closeSync(this.#wakeFd)
+      libc.close(this.#wakeFd)
       this.#wakeFd = -1
       throw error
     })
   }
 
-  /** Packets lost because the main thread did not keep up. */
-  get lost(): number {
-    return Atomics.load(this.#control, Control.LOST)
+  /** Packets lost that no SA counts, by reason. */
+  get losses(): Readonly<Record<string, number>> {
+    return new Losses(this.#control).all()
   }
 
   /** @returns false while there is no thread; the next one learns all from `history` */
@@ -76,8 +88,12 @@ export class Thread {
     if (this.#worker === undefined) return false
     this.#worker.postMessage(command)
     Atomics.store(this.#control, Control.COMMANDS, 1)
-    writeSync(this.#wakeFd, this.#one)
+    this.#wake()
     return true
+  }
+
+  #wake(): void {
+    this.#parts.libc.write(this.#wakeFd, this.#oneAt, this.#one.length)
   }
 
   /** Resolves when the thread has let go of a descriptor; at once when there is none. */
@@ -86,17 +102,17 @@ export class Thread {
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.#timer)
+    this.#cancelRestart()
     if (this.#wakeFd < 0) return
     Atomics.store(this.#control, Control.CLOSING, 1)
-    writeSync(this.#wakeFd, this.#one)
+    this.#wake()
     await this.#ended
-    closeSync(this.#wakeFd)
+    this.#parts.libc.close(this.#wakeFd)
     this.#wakeFd = -1
   }
 
   #spawn(): void {
-    const { clock, crypto, log, report } = this.#parts
+    const { clock, crypto, log, report, spawn } = this.#parts
     Atomics.store(this.#control, Control.COMMANDS, 1)
     Atomics.store(this.#control, Control.WAITING, 0)
     const data: Start = {
@@ -106,8 +122,7 @@ export class Thread {
       sizes: this.#sizes,
       clock: clock.now() - performance.now() - performance.timeOrigin,
     }
-    // execArgv: the host's loaders (--import tsx) have no business in this thread, but the one that `program` names
-    const worker = new Worker(program(), { eval: true, workerData: data, execArgv: [], name: 'natweave-linux-fast' })
+    const worker = spawn(data)
     this.#worker = worker
     this.#startedAt = clock.now()
     worker.on('message', (message: Report) => {
@@ -131,7 +146,7 @@ export class Thread {
         else if (Atomics.load(this.#control, Control.CLOSING) === 0) {
           if (clock.now() - this.#startedAt > SOUND_MS) this.#restartMs = RESTART_MS
           log.error('the packet thread has failed and is started again', { why, inMs: this.#restartMs })
-          this.#timer = setTimeout(() => this.#spawn(), this.#restartMs)
+          this.#cancelRestart = clock.schedule(clock.now() + this.#restartMs, () => this.#spawn())
           this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MOST_MS)
         }
         resolve()
@@ -150,6 +165,11 @@ export class Thread {
     await this.#worker?.terminate()
   }
 }
+
+/** A thread that runs worker.ts. */
+export const spawnWorker = (start: Start): PumpWorker =>
+  // execArgv: the host's loaders (--import tsx) have no business in this thread, but the one that `program` names
+  new Worker(program(), { eval: true, workerData: start, execArgv: [], name: 'natweave-linux-fast' })
 
 /**
  * Node 20 starts no thread from a .ts file; where this one is TypeScript, tsx is what runs it, and the thread asks for it

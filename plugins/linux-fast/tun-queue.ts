@@ -1,6 +1,7 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import { IOVEC, type Libc, Sys, setAddress } from './libc.ts'
+import type { Losses } from './losses.ts'
 import { Merge } from './merge.ts'
 import { cut, type SegmentSink } from './segment.ts'
 import { Vnet } from './vnet.ts'
@@ -11,8 +12,6 @@ const PARTS = 65
 
 /** The TUN device's descriptor as the thread sees it: large packets in, cut; packets out, put together. */
 export class TunQueue {
-  /** Writes that the kernel refused, by the error's name. */
-  readonly errors: Record<string, number>
   #fd = -1
   readonly #libc: Libc
   readonly #arena: Arena
@@ -21,9 +20,10 @@ export class TunQueue {
   readonly #parts: number
   readonly #merge: Merge
   readonly #loose: number
+  readonly #losses: Losses
 
-  constructor(libc: Libc, arena: Arena, errors: Record<string, number>) {
-    this.errors = errors
+  constructor(libc: Libc, arena: Arena, losses: Losses) {
+    this.#losses = losses
     this.#libc = libc
     this.#arena = arena
     this.#address = libc.address(arena.bytes)
@@ -55,7 +55,8 @@ export class TunQueue {
       const error = this.#libc.errno()
       return length < 0 && (error === Sys.EAGAIN || error === Sys.EINTR) ? 0 : undefined
     }
-    if (length > Vnet.OCTETS && !cut(this.#arena, this.#buffer, this.#buffer + length, sink)) this.#count('EPROTO')
+    if (length > Vnet.OCTETS && !cut(this.#arena, this.#buffer, this.#buffer + length, sink))
+      this.#losses.count('device-refused')
     return length
   }
 
@@ -83,10 +84,7 @@ export class TunQueue {
     }
     part(header, Vnet.OCTETS)
     for (let i = 0; i < count; i++) part(parts[2 * i]!, parts[2 * i + 1]!)
-    if (this.#libc.writev(this.#fd, this.#address + this.#parts, count + 1) < 0) this.#count(this.#libc.errorName())
-  }
-
-  #count(error: string): void {
-    this.errors[error] = (this.errors[error] ?? 0) + 1
+    if (this.#libc.writev(this.#fd, this.#address + this.#parts, count + 1) < 0)
+      this.#losses.count('device-refused', count)
   }
 }

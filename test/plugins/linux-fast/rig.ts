@@ -12,7 +12,7 @@ import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
 import { writeName } from '../../../plugins/linux-fast/sockaddr.ts'
-import { Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
+import { spawnWorker, Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
@@ -69,6 +69,7 @@ export class Rig {
       log: { ...silentLog, error: () => this.#logged() },
       clock: systemClock,
       crypto: [(opensslProvider() as CryptoProvider).origin!, nodeCryptoProvider.origin!],
+      spawn: spawnWorker,
       history: () => [...this.#io.history(), ...this.plane.history()],
       report: report => this.#report(report),
     })
@@ -79,6 +80,7 @@ export class Rig {
       command => this.thread.post(command),
       sizes => this.thread.start(sizes),
       () => this.thread.stop(),
+      () => this.thread.losses,
     )
   }
 
