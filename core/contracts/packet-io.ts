@@ -10,11 +10,12 @@ export interface PacketIoSink<From> {
   failed(error: Error): void
 }
 
-export interface UdpPort {
+export interface BoundSocket {
   /** With the port the kernel chose. */
   readonly local: LocalEndpoint
   /**
-   * With `df` what is too big for the path is refused, without it goes in fragments.
+   * With `df` what is too big for the path is refused, without it goes in fragments. Of the outer header `tos` and `ttl` go
+   * out as asked.
    * @returns the name of the error (`EMSGSIZE`) when the kernel refused the datagram
    */
   send(packet: Packet, remote: Endpoint): string | undefined
@@ -38,11 +39,14 @@ export interface PacketIo {
   /** False: it could not start, and the plugins must do without. Known once the data planes are open. */
   readonly available: boolean
   /**
+   * A socket of UDP; or of ESP, protocol 50: a raw one of this address, which has no port, and gives and takes packets from
+   * their SPI on.
+   *
    * @param local - port 0 for any
    * @param bufferSize - octets asked of the kernel for each direction
-   * @throws Error with a `code` of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL
+   * @throws Error with a `code` of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL, EPERM, EAFNOSUPPORT
    */
-  bindUdp(local: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<UdpPort>
+  bind(local: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<BoundSocket>
   /**
    * @param pattern - name, `%d` stands for the first free number
    * @throws Error with a `code` of the system: EPERM, EBUSY, ENOENT

@@ -39,7 +39,7 @@ class Memory {
 }
 
 /**
- * A bound UDP socket that does not block.
+ * A bound socket that does not block, of UDP or a raw one.
  *
  * @param local - port 0 for any
  * @throws Error with the `code` of the call that failed
@@ -48,7 +48,9 @@ export function openSocket(libc: Libc, local: LocalEndpoint, bufferSize: number)
   const memory = new Memory(libc)
   const { view, bytes, address } = memory
   const v6 = local.address.includes(':')
-  const fd = libc.socket(v6 ? Sys.AF_INET6 : Sys.AF_INET, Sys.SOCK_DGRAM | Sys.SOCK_NONBLOCK | Sys.SOCK_CLOEXEC, 0)
+  const raw = local.protocol !== 17
+  const type = (raw ? Sys.SOCK_RAW : Sys.SOCK_DGRAM) | Sys.SOCK_NONBLOCK | Sys.SOCK_CLOEXEC
+  const fd = libc.socket(v6 ? Sys.AF_INET6 : Sys.AF_INET, type, raw ? local.protocol : 0)
   if (fd < 0) throw failed(libc, 'socket')
   const set = (level: number, option: number, value: number): boolean => {
     view.setInt32(0, value, true)
@@ -61,15 +63,18 @@ export function openSocket(libc: Libc, local: LocalEndpoint, bufferSize: number)
     libc.close(fd)
     throw error
   }
-  set(Sys.SOL_UDP, Sys.UDP_GRO, 1)
+  if (!raw) set(Sys.SOL_UDP, Sys.UDP_GRO, 1)
   new PathMtuDiscovery(libc).begin(fd, !v6)
   set(v6 ? Sys.SOL_IPV6 : Sys.SOL_IP, v6 ? Sys.IPV6_RECVTCLASS : Sys.IP_RECVTOS, 1)
+  // those of IPv4 come with their header
+  if (raw && v6) set(Sys.SOL_IPV6, Sys.IPV6_RECVHOPLIMIT, 1)
   // the kernel's limits give way to CAP_NET_ADMIN only; less room is no failure
   for (const [forced, plain] of [
     [Sys.SO_SNDBUFFORCE, Sys.SO_SNDBUF],
     [Sys.SO_RCVBUFFORCE, Sys.SO_RCVBUF],
   ] as const)
     if (!set(Sys.SOL_SOCKET, forced, bufferSize)) set(Sys.SOL_SOCKET, plain, bufferSize)
+  if (raw) return { fd, local }
   view.setUint32(SOCKADDR + 4, SOCKADDR, true)
   libc.getsockname(fd, address, address + SOCKADDR + 4)
   return { fd, local: { ...local, port: readName(bytes, view, 0).port } }

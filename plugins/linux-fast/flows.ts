@@ -26,13 +26,15 @@ export class SocketFlow implements Flow {
   }
 }
 
-/** A UDP socket as the thread sees it, and the flows on it: one object for each, however many packets. */
+/** A socket as the thread sees it, and the flows on it: one object for each, however many packets. */
 export class Socket {
   readonly id: number
   readonly fd: number
   readonly local: LocalEndpoint
-  /** False once the kernel has refused to cut a large datagram into many. */
-  segments = true
+  /** Whether the kernel cuts a large datagram into many, and puts many into one: UDP's, until it has refused. */
+  segments: boolean
+  /** Without ports. */
+  readonly raw: boolean
   readonly #flows = new Map<string, SocketFlow>()
   #last: SocketFlow | undefined
 
@@ -40,6 +42,8 @@ export class Socket {
     this.id = id
     this.fd = fd
     this.local = local
+    this.raw = local.protocol !== 17
+    this.segments = !this.raw
   }
 
   flow(remote: Endpoint): SocketFlow {

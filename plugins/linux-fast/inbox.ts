@@ -3,8 +3,8 @@ import type { Arena } from './arena.ts'
 import type { Socket, SocketFlow } from './flows.ts'
 import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MMSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
 
-/** Receives in one call. Each may be many datagrams of one flow and size, which the kernel has put together. */
-const MESSAGES = 8
+/** Receives in one call; those of UDP may each be many datagrams of one flow and size, which the kernel has put together. */
+const MESSAGES = { udp: 8, raw: 32 } as const
 const OCTETS = 65_536
 const CONTROL = 64
 
@@ -13,6 +13,8 @@ export type Take = (start: number, end: number, flow: SocketFlow, tos: number) =
 
 /** Datagrams on their way in. */
 export class Inbox {
+  /** Hop Limit of the message that is being taken, where the socket tells it. */
+  hopLimit = 0
   readonly #libc: Libc
   readonly #arena: Arena
   readonly #headers: number
@@ -25,15 +27,16 @@ export class Inbox {
     this.#libc = libc
     this.#arena = arena
     this.#address = libc.address(arena.bytes)
-    this.#headers = arena.take(MESSAGES * (MMSGHDR + IOVEC))
-    this.#names = arena.take(MESSAGES * 32)
-    this.#controls = arena.take(MESSAGES * CONTROL)
-    this.#slots = arena.take(MESSAGES * Inbox.#stride)
+    const most = MESSAGES.raw
+    this.#headers = arena.take(most * (MMSGHDR + IOVEC))
+    this.#names = arena.take(most * 32)
+    this.#controls = arena.take(most * CONTROL)
+    this.#slots = arena.take(most * Inbox.#stride)
     const { view } = arena
     const pointer = (field: number, to: number): void => setAddress(view, field, this.#address + to)
-    for (let i = 0; i < MESSAGES; i++) {
+    for (let i = 0; i < most; i++) {
       const header = this.#headers + i * MMSGHDR
-      const iov = this.#headers + MESSAGES * MMSGHDR + i * IOVEC
+      const iov = this.#headers + most * MMSGHDR + i * IOVEC
       pointer(header + Msg.NAME, this.#names + i * 32)
       pointer(header + Msg.IOV, iov)
       view.setUint32(header + Msg.IOV_COUNT, 1, true)
@@ -47,7 +50,8 @@ export class Inbox {
   /** @returns whether the socket may have more */
   receive(socket: Socket, take: Take): boolean {
     const { view } = this.#arena
-    const count = this.#libc.recvmmsg(socket.fd, this.#address + this.#headers, MESSAGES, Sys.MSG_DONTWAIT, 0)
+    const most = socket.raw ? MESSAGES.raw : MESSAGES.udp
+    const count = this.#libc.recvmmsg(socket.fd, this.#address + this.#headers, most, Sys.MSG_DONTWAIT, 0)
     for (let i = 0; i < count; i++) {
       const header = this.#headers + i * MMSGHDR
       const length = view.getUint32(header + MMSGHDR - 8, true)
@@ -59,6 +63,8 @@ export class Inbox {
         if (size < CMSG_HEADER) break
         const level = view.getInt32(at + Cmsg.LEVEL, true)
         if (level === Sys.SOL_UDP) segment = Math.max(1, view.getInt32(at + CMSG_HEADER, true))
+        else if (level === Sys.SOL_IPV6 && view.getInt32(at + Cmsg.TYPE, true) === Sys.IPV6_HOPLIMIT)
+          this.hopLimit = view.getUint8(at + CMSG_HEADER)
         // IP_TOS is one octet, IPV6_TCLASS four: the first is it
         else tos = view.getUint8(at + CMSG_HEADER)
         at += (size + 7) & ~7
@@ -69,7 +75,7 @@ export class Inbox {
       for (let at = 0; at < length; at += segment) take(slot + at, slot + Math.min(at + segment, length), flow, tos)
       this.#prepare(i)
     }
-    return count === MESSAGES
+    return count === most
   }
 
   static get #stride(): number {

@@ -1,13 +1,13 @@
-import type { Flow } from '../../core/contracts/net.ts'
+import type { Flow, FlowProtocol } from '../../core/contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet } from '../../core/contracts/packet.ts'
-import type { PacketIo, PacketIoSink, TunQueue, UdpPort } from '../../core/contracts/packet-io.ts'
+import type { BoundSocket, PacketIo, PacketIoSink, TunQueue } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
+import { Datagram } from './datagram.ts'
 import { openSocket, openTunQueue } from './descriptors.ts'
-import { type Libc, Sys } from './libc.ts'
-import { type Command, type Leftovers, RELAYED, type Release, type Report } from './messages.ts'
+import type { Libc } from './libc.ts'
+import { type Command, INDEX_WORDS, type Leftovers, RELAYED, type Release, type Report } from './messages.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
-import { writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
 
 interface OpenSocket {
@@ -16,9 +16,8 @@ interface OpenSocket {
   readonly sink: PacketIoSink<Flow>
 }
 
-/** Octets in front of what the main thread sends: struct sockaddr, or the virtio header. */
-const FRONT = 32
-const SIZE = FRONT + 65_536
+/** What the main thread writes to the device: virtio header and packet. */
+const SIZE = Vnet.OCTETS + 65_536
 
 /** What `FastIo` wants of the thread that reads its descriptors. */
 export interface Reader {
@@ -40,9 +39,8 @@ export class FastIo implements PacketIo {
   readonly #reader: Reader
   readonly #sockets = new Map<number, OpenSocket>()
   readonly #packet: Packet = newPacket(0)
-  /** For what goes out of this thread. */
+  readonly #datagram: Datagram
   readonly #out = new Uint8Array(SIZE)
-  readonly #outView = new DataView(this.#out.buffer)
   readonly #outAt: number
   #tun: { readonly fd: number; readonly udp: boolean; readonly sink: PacketIoSink<undefined> } | undefined
   #serial = 0
@@ -51,6 +49,7 @@ export class FastIo implements PacketIo {
   constructor(libc: Libc, reader: Reader, openQueue = openTunQueue) {
     this.#libc = libc
     this.#discovery = new PathMtuDiscovery(libc)
+    this.#datagram = new Datagram(libc)
     this.#openQueue = openQueue
     this.#reader = reader
     this.#outAt = libc.address(this.#out)
@@ -61,13 +60,18 @@ export class FastIo implements PacketIo {
     return this.#tun !== undefined
   }
 
+  /** Whether it has sockets of this protocol. */
+  carries(protocol: FlowProtocol): boolean {
+    return [...this.#sockets.values()].some(({ local }) => local.protocol === protocol)
+  }
+
   /** What a new thread has to be told. */
   *history(): Iterable<Command> {
     for (const [id, { fd, local }] of this.#sockets) yield { type: 'socket', id, fd, local }
     if (this.#tun !== undefined) yield { type: 'tun', fd: this.#tun.fd, udp: this.#tun.udp }
   }
 
-  async bindUdp(wanted: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<UdpPort> {
+  async bind(wanted: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<BoundSocket> {
     const { fd, local } = openSocket(this.#libc, wanted, bufferSize)
     const id = ++this.#serial
     this.#sockets.set(id, { fd, local, sink })
@@ -75,12 +79,8 @@ export class FastIo implements PacketIo {
     return {
       local,
       send: (packet, remote) => {
-        const { length, at } = this.#load(packet)
-        const nameLength = writeName(this.#outView, 0, remote)
-        const send = (): string | undefined => {
-          const sent = this.#libc.sendto(fd, this.#outAt + at, length, Sys.MSG_DONTWAIT, this.#outAt, nameLength)
-          return sent < 0 ? this.#libc.errorName() : undefined
-        }
+        this.#datagram.load(packet, remote)
+        const send = (): string | undefined => this.#datagram.send(fd)
         const failure = send()
         if (failure !== 'EMSGSIZE') return failure
         const v4 = !remote.address.includes(':')
@@ -101,11 +101,9 @@ export class FastIo implements PacketIo {
     this.#reader.post({ type: 'tun', fd, udp })
     return {
       name,
-      write: packet => {
-        const { length, at } = this.#load(packet)
-        const start = at - Vnet.OCTETS
-        this.#out.fill(0, start, at)
-        const written = this.#libc.write(fd, this.#outAt + start, Vnet.OCTETS + length)
+      write: ({ bytes, start, end }) => {
+        this.#out.set(bytes.subarray(start, end), Vnet.OCTETS)
+        const written = this.#libc.write(fd, this.#outAt, Vnet.OCTETS + end - start)
         return written < 0 ? this.#libc.errorName() : undefined
       },
       close: async () => {
@@ -140,22 +138,19 @@ export class FastIo implements PacketIo {
     this.#libc.close(fd)
   }
 
-  #load({ bytes, start, end }: Packet): { readonly at: number; readonly length: number } {
-    this.#out.set(bytes.subarray(start, end), FRONT)
-    return { at: FRONT, length: end - start }
-  }
-
   #leftovers({ bytes, index, from }: Leftovers, relay: (packet: Packet, flow: Flow) => void): void {
     const packet = this.#packet
     for (const [i, origin] of from.entries()) {
-      const [start = 0, end = 0, tos = 0] = index.subarray(3 * i)
+      const [start = 0, end = 0, fields = 0, id = 0] = index.subarray(INDEX_WORDS * i)
       packet.bytes = bytes
       packet.start = start
       packet.end = end
-      packet.nextHeader = origin === undefined ? 0 : 17
-      packet.tos = tos
-      packet.ttl = packet.id = packet.flowLabel = 0
-      packet.df = false
+      packet.nextHeader = origin?.flow.protocol ?? 0
+      packet.tos = fields & 0xff
+      packet.ttl = (fields >>> 8) & 0xff
+      packet.df = fields >>> 16 !== 0
+      packet.id = id
+      packet.flowLabel = 0
       if (origin === undefined) this.#tun?.sink.receive(packet, undefined)
       else if (origin.socket === RELAYED) relay(within(packet), origin.flow)
       else this.#sockets.get(origin.socket)?.sink.receive(packet, origin.flow)
@@ -169,5 +164,7 @@ function within(packet: Packet): Packet {
   roomy.bytes.set(octets(packet), HEADROOM)
   roomy.end = HEADROOM + packet.end - packet.start
   roomy.tos = packet.tos
+  roomy.ttl = packet.ttl
+  roomy.df = packet.df
   return roomy
 }

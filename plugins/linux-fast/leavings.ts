@@ -1,7 +1,7 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { SocketFlow } from './flows.ts'
 import type { Losses } from './losses.ts'
-import { Control, type Leftovers, type Report } from './messages.ts'
+import { Control, INDEX_WORDS, type Leftovers, type Report } from './messages.ts'
 
 /** Packets in one report, and octets. */
 const PACKETS = 128
@@ -15,7 +15,7 @@ export class Leavings {
   readonly #losses: Losses
   readonly #report: (message: Report, transfer?: ArrayBuffer[]) => void
   readonly #bytes = new Uint8Array(OCTETS)
-  readonly #index = new Uint32Array(3 * PACKETS)
+  readonly #index = new Uint32Array(INDEX_WORDS * PACKETS)
   #from: Leftovers['from'][number][] = []
   #used = 0
 
@@ -26,11 +26,12 @@ export class Leavings {
   }
 
   /** @param flow - undefined: from the TUN device */
-  add({ bytes, start, end, tos }: Packet, flow: SocketFlow | undefined): void {
+  add({ bytes, start, end, tos, ttl, df, id }: Packet, flow: SocketFlow | undefined): void {
     const length = end - start
     if (this.#from.length === PACKETS || this.#used + length > OCTETS) this.flush()
     this.#bytes.set(bytes.subarray(start, end), this.#used)
-    this.#index.set([this.#used, this.#used + length, tos], 3 * this.#from.length)
+    const fields = tos | (ttl << 8) | (df ? 1 << 16 : 0)
+    this.#index.set([this.#used, this.#used + length, fields, id], INDEX_WORDS * this.#from.length)
     this.#used += length
     this.#from.push(
       flow && { socket: flow.socket.id, flow: { protocol: flow.protocol, local: flow.local, remote: flow.remote } },
@@ -40,7 +41,7 @@ export class Leavings {
   flush(): void {
     const from = this.#from
     if (from.length === 0) return
-    const [bytes, index] = [this.#bytes.slice(0, this.#used), this.#index.slice(0, 3 * from.length)]
+    const [bytes, index] = [this.#bytes.slice(0, this.#used), this.#index.slice(0, INDEX_WORDS * from.length)]
     this.#from = []
     this.#used = 0
     if (Atomics.load(this.#control, Control.WAITING) >= REPORTS)

@@ -13,6 +13,7 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: number, length: number): number
   sendto(fd: number, data: number, length: number, flags: number, name: number, nameLength: number): number
   sendmsg(fd: number, message: number, flags: number): number
+  sendmmsg(fd: number, messages: number, count: number, flags: number): number
   recvmmsg(fd: number, messages: number, count: number, flags: number, timeout: number): number
   poll(fds: number, count: number, timeout: number): number
   read(fd: number, data: number, length: number): number
@@ -31,6 +32,7 @@ const PROTOTYPES = [
   'int setsockopt(int fd, int level, int name, int64 value, uint32 length)',
   'long sendto(int fd, int64 data, size_t length, int flags, int64 name, uint32 nameLength)',
   'long sendmsg(int fd, int64 message, int flags)',
+  'int sendmmsg(int fd, int64 messages, uint32 count, int flags)',
   'int recvmmsg(int fd, int64 messages, uint32 count, int flags, int64 timeout)',
   'int poll(int64 fds, unsigned long count, int timeout)',
   'long read(int fd, int64 data, size_t length)',
@@ -67,6 +69,7 @@ export const Sys = {
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_DGRAM: 2,
+  SOCK_RAW: 3,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,
@@ -76,6 +79,7 @@ export const Sys = {
   SO_RCVBUFFORCE: 33,
   SOL_IP: 0,
   IP_TOS: 1,
+  IP_TTL: 2,
   IP_MTU_DISCOVER: 10,
   IP_RECVERR: 11,
   IP_RECVTOS: 13,
@@ -83,6 +87,8 @@ export const Sys = {
   IPV6_MTU_DISCOVER: 23,
   IPV6_RECVERR: 25,
   IPV6_V6ONLY: 26,
+  IPV6_RECVHOPLIMIT: 51,
+  IPV6_HOPLIMIT: 52,
   IPV6_RECVTCLASS: 66,
   IPV6_TCLASS: 67,
   SOL_UDP: 17,
@@ -115,3 +121,30 @@ export const Msg = { NAME: 0, NAME_LENGTH: 8, IOV: 16, IOV_COUNT: 24, CONTROL: 3
 /** Of struct cmsghdr: octets, and where level and type are. */
 export const CMSG_HEADER = 16
 export const Cmsg = { LENGTH: 0, LEVEL: 8, TYPE: 12 } as const
+/** Octets of a control message that holds a number. */
+export const CONTROL_LENGTH = 24
+/** What the kernel writes unless it is told otherwise. */
+const DEFAULT_TTL = 64
+
+/** Writes a control message that holds a number. @returns the offset behind; the number stands 8 octets before */
+export function writeControl(view: DataView, at: number, level: number, type: number, length: number): number {
+  setAddress(view, at + Cmsg.LENGTH, CMSG_HEADER + length)
+  view.setInt32(at + Cmsg.LEVEL, level, true)
+  view.setInt32(at + Cmsg.TYPE, type, true)
+  return at + CONTROL_LENGTH
+}
+
+/** Writes the control messages for fields of the outer header, at most two; none for the usual ones. @returns the offset behind */
+export function writeFields(view: DataView, at: number, v4: boolean, tos: number, ttl: number): number {
+  const level = v4 ? Sys.SOL_IP : Sys.SOL_IPV6
+  let end = at
+  if (tos !== 0) {
+    end = writeControl(view, end, level, v4 ? Sys.IP_TOS : Sys.IPV6_TCLASS, 4)
+    view.setInt32(end - 8, tos, true)
+  }
+  if (ttl !== 0 && ttl !== DEFAULT_TTL) {
+    end = writeControl(view, end, level, v4 ? Sys.IP_TTL : Sys.IPV6_HOPLIMIT, 4)
+    view.setInt32(end - 8, ttl, true)
+  }
+  return end
+}

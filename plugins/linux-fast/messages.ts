@@ -64,7 +64,7 @@ export type Command =
 export interface Leftovers {
   readonly type: 'leftovers'
   readonly bytes: Uint8Array
-  /** Three words a packet: start and end in `bytes`, TOS. */
+  /** `INDEX_WORDS` a packet: start and end in `bytes`; TOS, TTL from bit 8 on, DF in bit 16; the outer ID. */
   readonly index: Uint32Array
   /**
    * Whose socket, and from where; undefined: from the TUN device. Of socket `RELAYED`: to be sent on that flow, for which
@@ -72,6 +72,8 @@ export interface Leftovers {
    */
   readonly from: readonly ({ readonly socket: number; readonly flow: Flow } | undefined)[]
 }
+
+export const INDEX_WORDS = 4
 
 /** Stands for a socket where there is none. */
 export const RELAYED = -1

@@ -1,7 +1,19 @@
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Arena } from './arena.ts'
 import type { SocketFlow } from './flows.ts'
-import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MSGHDR, Msg, SOCKADDR, Sys, setAddress } from './libc.ts'
+import {
+  CONTROL_LENGTH,
+  IOVEC,
+  type Libc,
+  MMSGHDR,
+  MSGHDR,
+  Msg,
+  SOCKADDR,
+  Sys,
+  setAddress,
+  writeControl,
+  writeFields,
+} from './libc.ts'
 import type { Losses } from './losses.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
 
@@ -13,7 +25,6 @@ const MAX_OCTETS = 65_000
 const SIZE = MAX_OCTETS + 66_624
 /** How long a full socket is waited for before its datagrams are lost, ms. */
 const PATIENCE_MS = 50
-const CONTROL_LENGTH = 24
 /** Octets of ESP's header and IV: for AEAD and CTR, for CBC. */
 const FRONTS = { least: 16, most: 24 } as const
 
@@ -24,6 +35,8 @@ export class Outbox {
   readonly #base: number
   readonly #address: number
   readonly #message: number
+  /** Headers and vectors for those that go without being cut. */
+  readonly #messages: number
   #tail: number
   /** Octets that protection puts in front of a packet: as many as the last one had. */
   #front: number = FRONTS.least
@@ -31,6 +44,7 @@ export class Outbox {
   readonly #saved = new Uint32Array(2)
   #flow: SocketFlow | undefined
   #tos = 0
+  #ttl = 0
   /** What is too big for the path is lost; else it goes in fragments. */
   #df = false
   #segment = 0
@@ -52,7 +66,8 @@ export class Outbox {
     this.#base = arena.take(SIZE) + FRONTS.most
     this.#tail = this.#base
     this.#address = libc.address(arena.bytes)
-    this.#message = arena.take(MSGHDR + IOVEC + SOCKADDR + 4 + 2 * CONTROL_LENGTH)
+    this.#message = arena.take(MSGHDR + IOVEC + SOCKADDR + 4 + 3 * CONTROL_LENGTH)
+    this.#messages = arena.take(MAX_SEGMENTS * (MMSGHDR + IOVEC))
     const { view } = arena
     const at = this.#message
     const pointer = (field: number, to: number): void => setAddress(view, field, this.#address + to)
@@ -60,6 +75,17 @@ export class Outbox {
     pointer(at + Msg.IOV, at + MSGHDR)
     view.setUint32(at + Msg.IOV_COUNT, 1, true)
     pointer(at + Msg.CONTROL, this.#control)
+    for (let i = 0; i < MAX_SEGMENTS; i++) {
+      const header = this.#messages + i * MMSGHDR
+      pointer(header + Msg.NAME, at + MSGHDR + IOVEC)
+      pointer(header + Msg.IOV, this.#vector(i))
+      view.setUint32(header + Msg.IOV_COUNT, 1, true)
+      pointer(header + Msg.CONTROL, this.#control)
+    }
+  }
+
+  #vector(i: number): number {
+    return this.#messages + MAX_SEGMENTS * MMSGHDR + i * IOVEC
   }
 
   get #control(): number {
@@ -81,6 +107,7 @@ export class Outbox {
       this.#count > 0 &&
       (flow !== this.#flow ||
         packet.tos !== this.#tos ||
+        packet.ttl !== this.#ttl ||
         packet.df !== this.#df ||
         this.#closed ||
         length > this.#segment ||
@@ -103,6 +130,7 @@ export class Outbox {
     if (this.#count === 0) {
       this.#flow = flow
       this.#tos = packet.tos
+      this.#ttl = packet.ttl
       this.#df = packet.df
       this.#segment = length
       this.#closed = false
@@ -129,6 +157,9 @@ export class Outbox {
     }
     let asked = false
     for (let at = 0; at < octets; at += this.#segment) {
+      const many = octets - at > this.#segment ? this.#sendMany(flow, this.#base + at, octets - at) : 0
+      at += many * this.#segment
+      if (at >= octets) return
       const length = Math.min(this.#segment, octets - at)
       let error = this.#send(flow, this.#base + at, length, 0)
       if (error === Sys.EMSGSIZE) {
@@ -148,6 +179,26 @@ export class Outbox {
     return this.#df ? Sys.EMSGSIZE : this.#discovery.fragmenting(fd, v4, again)
   }
 
+  /** Sends what the kernel does not cut. @returns how many datagrams have gone, up to the first that is refused */
+  #sendMany(flow: SocketFlow, at: number, octets: number): number {
+    const { view, bytes } = this.#arena
+    bytes.set(flow.name, this.#message + MSGHDR + IOVEC)
+    const control = this.#fields(flow, this.#control) - this.#control
+    let count = 0
+    for (let sent = 0; sent < octets; sent += this.#segment, count++) {
+      const header = this.#messages + count * MMSGHDR
+      view.setUint32(header + Msg.NAME_LENGTH, flow.nameLength, true)
+      view.setUint32(header + Msg.CONTROL_LENGTH, control, true)
+      setAddress(view, this.#vector(count), this.#address + at + sent)
+      view.setUint32(this.#vector(count) + 8, Math.min(this.#segment, octets - sent), true)
+    }
+    return Math.max(0, this.#libc.sendmmsg(flow.socket.fd, this.#address + this.#messages, count, Sys.MSG_DONTWAIT))
+  }
+
+  #fields(flow: SocketFlow, at: number): number {
+    return writeFields(this.#arena.view, at, flow.nameLength !== SOCKADDR, this.#tos, this.#ttl)
+  }
+
   /** @returns 0, or the error's number */
   #send(flow: SocketFlow, at: number, octets: number, segment: number): number {
     const { view, bytes } = this.#arena
@@ -158,14 +209,10 @@ export class Outbox {
     view.setUint32(message + MSGHDR + 8, octets, true)
     let control = this.#control
     if (segment > 0) {
-      control = this.#option(control, Sys.SOL_UDP, Sys.UDP_SEGMENT, 2)
+      control = writeControl(view, control, Sys.SOL_UDP, Sys.UDP_SEGMENT, 2)
       view.setUint16(control - 8, segment, true)
     }
-    if (this.#tos !== 0) {
-      const v4 = flow.nameLength !== SOCKADDR
-      control = this.#option(control, v4 ? Sys.SOL_IP : Sys.SOL_IPV6, v4 ? Sys.IP_TOS : Sys.IPV6_TCLASS, 4)
-      view.setUint32(control - 8, this.#tos, true)
-    }
+    control = this.#fields(flow, control)
     view.setUint32(message + Msg.CONTROL_LENGTH, control - this.#control, true)
     const { fd } = flow.socket
     for (let waited = false; ; waited = true) {
@@ -185,14 +232,5 @@ export class Outbox {
     view.setInt32(at + 4, Sys.POLLOUT, true)
     this.#libc.poll(this.#address + at, 1, PATIENCE_MS)
     view.setBigUint64(at, saved, true)
-  }
-
-  /** @returns the offset behind; its data stand 8 octets before */
-  #option(at: number, level: number, type: number, length: number): number {
-    const { view } = this.#arena
-    setAddress(view, at + Cmsg.LENGTH, CMSG_HEADER + length)
-    view.setInt32(at + Cmsg.LEVEL, level, true)
-    view.setInt32(at + Cmsg.TYPE, type, true)
-    return at + CONTROL_LENGTH
   }
 }

@@ -6,7 +6,7 @@ import type {
   PacketSizes,
   PlaneOutlet,
 } from '../../core/contracts/data-plane.ts'
-import type { Address, Flow } from '../../core/contracts/net.ts'
+import type { Address, Flow, FlowProtocol } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
 import type { Selector } from '../../core/contracts/strategy.ts'
 import { UsageError } from '../../core/errors.ts'
@@ -18,6 +18,8 @@ import type { Command, InstallCommand, RemoteSpec, Report } from './messages.ts'
 export interface Ways {
   /** Whether inner packets come from and go to a device that the thread has. */
   readonly hasDevice: boolean
+  /** Whether the thread has sockets of this protocol. */
+  carries(protocol: FlowProtocol): boolean
 }
 
 interface Installed {
@@ -80,7 +82,9 @@ export class FastPlane implements DataPlane {
     if (this.#sas.has(spec.id)) return `Child SA ${spec.id} is installed`
     if (this.#spis.has(spec.inbound.spi)) return `inbound SPI ${spec.inbound.spi.toString(16)} is in use`
     if (!this.#ways.hasDevice) return 'the device is not a TUN device of plugin tun'
-    if (isAh(spec.suite) || spec.flow.protocol !== 17) return 'only ESP in UDP'
+    if (isAh(spec.suite)) return 'AH covers headers that the thread does not write'
+    // in TCP, or by a raw socket that is not the thread's
+    if (!this.#ways.carries(spec.flow.protocol)) return `no socket of its own for IP protocol ${spec.flow.protocol}`
     // flows that several owners share are told apart where all of their SAs are
     if (spec.shared) return 'selectors that several peers share'
     if (spec.mode.origin === undefined) return `mode ${spec.mode.name} stays in its thread`

@@ -5,12 +5,12 @@ import type { Flow } from '../../core/contracts/net.ts'
 import { HEADROOM, MAX_PACKET, newPacket, type Packet, TAILROOM } from '../../core/contracts/packet.ts'
 import type { EncapStrategy, Mode } from '../../core/contracts/strategy.ts'
 import { PortablePlane } from '../../core/ipsec/index.ts'
-import { IKE_PORT } from '../../core/wire/index.ts'
+import { DONT_FRAGMENT, getU16, IKE_PORT, Ipv4, ipv4HeaderLength } from '../../core/wire/index.ts'
 import { Arena } from './arena.ts'
 import { Socket, type SocketFlow } from './flows.ts'
 import { Inbox, type Take } from './inbox.ts'
 import { Leavings } from './leavings.ts'
-import { type Libc, Sys } from './libc.ts'
+import { type Libc, SOCKADDR, Sys } from './libc.ts'
 import { Losses } from './losses.ts'
 import { type Command, type InstallCommand, RELAYED, type RemoteSpec, type Report } from './messages.ts'
 import { Outbox } from './outbox.ts'
@@ -30,7 +30,7 @@ export interface PumpParts {
 }
 
 /** Octets for all buffers of a pump. */
-const ARENA = 2 << 20
+const ARENA = 4 << 20
 /** Longest uninterrupted system call, so that a thread whose process forgot to close can be ended. */
 const POLL_MS = 500
 /** Reads from the TUN device before the sockets have their turn, and octets: small packets shall fill a batch too. */
@@ -66,6 +66,7 @@ export class Pump {
   /** Worked on in place in the arena. */
   readonly #packet: Packet
   readonly #take: Take
+  readonly #takeRaw: Take
   readonly #segments: SegmentSink
 
   constructor(parts: PumpParts) {
@@ -91,6 +92,7 @@ export class Pump {
       { ...parts.sizes, unprotected: packet => this.#leavings.add(packet, undefined) },
     )
     this.#take = (start, end, flow, tos) => this.#received(start, end, flow, tos)
+    this.#takeRaw = (start, end, flow, tos) => this.#receivedRaw(start, end, flow, tos)
     this.#segments = {
       place: () => this.#outbox.place(),
       packet: (start, end, again) => {
@@ -177,7 +179,8 @@ export class Pump {
     for (let i = 0; i < this.#polled.length; i++) {
       if (view.getUint16(this.#fds + (2 + i) * POLLFD + 6, true) === 0) continue
       if (interrupted()) break
-      this.#inbox.receive(this.#polled[i]!, this.#take)
+      const socket = this.#polled[i]!
+      this.#inbox.receive(socket, socket.raw ? this.#takeRaw : this.#take)
       this.#tun?.flush()
       this.#outbox.flush()
     }
@@ -223,6 +226,23 @@ export class Pump {
     if (ike || !this.#plane.inbound(packet, flow, this.#now, true)) this.#leavings.add(packet, flow)
   }
 
+  /** Raw sockets of IPv4 leave the header in front, which the kernel has validated; those of IPv6 do not. */
+  #receivedRaw(start: number, end: number, flow: SocketFlow, tos: number): void {
+    const packet = this.#packet
+    const { bytes } = packet
+    if (flow.nameLength === SOCKADDR) {
+      this.#reset(start, end, tos)
+      packet.ttl = this.#inbox.hopLimit
+      packet.df = true // no router fragments IPv6
+    } else {
+      this.#reset(start + ipv4HeaderLength(bytes, start), end, bytes[start + Ipv4.TOS]!)
+      packet.ttl = bytes[start + Ipv4.TTL]!
+      packet.id = getU16(bytes, start + Ipv4.ID)
+      packet.df = (getU16(bytes, start + Ipv4.FRAGMENT) & DONT_FRAGMENT) !== 0
+    }
+    if (!this.#plane.inbound(packet, flow, this.#now, true)) this.#leavings.add(packet, flow)
+  }
+
   #reset(start: number, end: number, tos: number): void {
     const packet = this.#packet
     packet.start = start
@@ -235,7 +255,11 @@ export class Pump {
   /** The flow object that packets of it come with. */
   #flow({ protocol, local, remote }: Flow): SocketFlow {
     for (const socket of this.#sockets.values())
-      if (protocol === 17 && socket.local.port === local.port && socket.local.address === local.address)
+      if (
+        socket.local.protocol === protocol &&
+        socket.local.port === local.port &&
+        socket.local.address === local.address
+      )
         return socket.flow(remote)
     // a relay's address, or one that has gone: the engine knows
     const key = `${protocol} ${local.address} ${local.port}`

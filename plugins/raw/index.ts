@@ -1,6 +1,6 @@
 import 'reflect-metadata' // tsyringe refuses to load without it, whatever was imported before
 import { instanceCachingFactory } from 'tsyringe'
-import { LOG, type Plugin, TRANSPORT } from '../../core/contracts/plugin.ts'
+import { LOG, PACKET_IO, type Plugin, TRANSPORT } from '../../core/contracts/plugin.ts'
 import { UsageError } from '../../core/errors.ts'
 import { type RawOptions, RawTransport } from './raw-transport.ts'
 
@@ -19,7 +19,14 @@ export const raw = (options: RawOptions = {}): Plugin => {
     requires: [LOG],
     register: container => {
       container.register(TRANSPORT, {
-        useFactory: instanceCachingFactory(c => new RawTransport(options, c.resolve(LOG).child({ transport: 'raw' }))),
+        useFactory: instanceCachingFactory(
+          c =>
+            new RawTransport(
+              options,
+              c.resolve(LOG).child({ transport: 'raw' }),
+              c.isRegistered(PACKET_IO) ? c.resolve(PACKET_IO) : undefined,
+            ),
+        ),
       })
     },
   }

@@ -2,6 +2,7 @@ import { networkInterfaces } from 'node:os'
 import type { Log } from '../../core/contracts/log.ts'
 import type { Address, Flow } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
+import type { PacketIo, PacketIoSink } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint, Transport, TransportSink } from '../../core/contracts/transport.ts'
 import { SystemError, UsageError } from '../../core/errors.ts'
 import {
@@ -14,6 +15,7 @@ import {
   ipv4HeaderLength,
 } from '../../core/wire/index.ts'
 import { type Interfaces, isFixed, isPresent, selectAddresses } from './addresses.ts'
+import { EspSockets } from './esp-sockets.ts'
 import { Flows } from './flows.ts'
 import { type Ancillary, readControl } from './message.ts'
 import { openRaw, type RawHandle, type RawSocket } from './native.ts'
@@ -56,14 +58,20 @@ type FlowHeader = { -readonly [K in keyof IpHeader]-?: IpHeader[K] }
 const SOURCE_IN_NAME = 8 // sockaddr_in6: family, port, flow information, address
 const DEFAULT_TTL = 64
 
+const ESP = 50
 const AH = 51
 
-/** IP protocols 50 and 51 over raw sockets, one per protocol and family for all local addresses. */
+/**
+ * IP protocols 50 and 51 over raw sockets, one per protocol and family for all local addresses. Where a data plane reads
+ * sockets itself, those of ESP are its own.
+ */
 export class RawTransport implements Transport {
   readonly name = 'raw'
   readonly #options: RawOptions
   readonly #log: Log
   readonly #interfaces: () => Interfaces
+  readonly #io: PacketIo | undefined
+  #esp: EspSockets | undefined
   /** As the sockets in the handle. */
   #flows: readonly Flows[] = []
   #headers = new WeakMap<Flow, FlowHeader>()
@@ -92,16 +100,19 @@ export class RawTransport implements Transport {
   #stopReader: (() => Promise<void>) | undefined
   #sink: TransportSink | undefined
   #timer: NodeJS.Timeout | undefined
+  #scan: Promise<void> | undefined
 
-  constructor(options: RawOptions, log: Log) {
+  /** @param io - opens the sockets of ESP; absent: they are opened here, and a thread of this plugin's reads them */
+  constructor(options: RawOptions, log: Log, io?: PacketIo) {
     this.#options = options
+    this.#io = io
     this.#log = log
     this.#interfaces = options.interfaces ?? networkInterfaces
   }
 
   /** @throws SystemError SYSTEM_MISSING, SYSTEM_PERMISSION, SYSTEM_ADDRESS, SYSTEM_SOCKET; UsageError USAGE_ADDRESS */
   async open(sink: TransportSink): Promise<void> {
-    if (this.#handle !== undefined) throw new UsageError('USAGE_OPEN', 'raw: already open')
+    if (this.#sink !== undefined) throw new UsageError('USAGE_OPEN', 'raw: already open')
     const { addresses, exclude, protocols = [50, 51], watchMs = 5_000, bufferSize = 4 << 20 } = this.#options
     const wanted = selectAddresses(this.#interfaces(), addresses, exclude)
     const missing = wanted.find(address => !isPresent(this.#interfaces(), address))
@@ -109,11 +120,31 @@ export class RawTransport implements Transport {
     if (wanted.length === 0) {
       throw new SystemError('SYSTEM_ADDRESS', 'this host has no address to use: check addresses and exclude')
     }
-    const handle = await openRaw([...new Set(protocols)], bufferSize)
-    this.#handle = handle
     this.#sink = sink
-    this.#flows = handle.sockets.map(() => new Flows())
+    try {
+      const all = [...new Set(protocols)]
+      const threaded = this.#io?.available === true && all.includes(ESP)
+      const own = threaded ? all.filter(protocol => protocol !== ESP) : all
+      if (own.length > 0) await this.#openOwn(own, bufferSize)
+      if (threaded) {
+        this.#esp = new EspSockets(this.#io!, bufferSize, address => this.#espSink(address))
+        const failures = await this.#esp.use(wanted)
+        if (this.#esp.locals.length === 0) throw failures[0]
+        // an address that has just gone, or is not ready yet: it is looked for again
+        for (const failure of failures) sink.failed(failure)
+      }
+    } catch (error) {
+      await this.close()
+      throw error
+    }
     this.#use(wanted)
+    if (watchMs > 0 && !isFixed(addresses)) this.#timer = setInterval(() => this.rescan(), watchMs).unref()
+  }
+
+  async #openOwn(protocols: readonly RawProtocol[], bufferSize: number): Promise<void> {
+    const handle = await openRaw(protocols, bufferSize)
+    this.#handle = handle
+    this.#flows = handle.sockets.map(() => new Flows())
     this.#stopReader = startReader(
       handle,
       batch => this.#deliver(batch),
@@ -124,7 +155,6 @@ export class RawTransport implements Transport {
         'this kernel looks up routes of raw IPv4 packets without their protocol: no full tunnel with plain ESP',
       )
     }
-    if (watchMs > 0 && !isFixed(addresses)) this.#timer = setInterval(() => this.rescan(), watchMs).unref()
   }
 
   async close(): Promise<void> {
@@ -132,6 +162,9 @@ export class RawTransport implements Transport {
     this.#sink = undefined
     this.#handle = undefined
     clearInterval(this.#timer)
+    await this.#scan
+    await this.#esp?.use([])
+    this.#esp = undefined
     this.#use([])
     await this.#stopReader?.()
     this.#stopReader = undefined
@@ -152,15 +185,29 @@ export class RawTransport implements Transport {
   }
 
   carries(flow: Flow): boolean {
+    if (this.#threaded(flow)) return this.#esp!.has(flow.local.address)
     return this.#addresses.has(flow.local.address) && this.#socket(flow) !== undefined
   }
 
+  #threaded({ protocol }: Flow): boolean {
+    return this.#esp !== undefined && protocol === ESP
+  }
+
   send(packet: Packet, flow: Flow): void {
-    const socket = this.#socket(flow)
-    if (socket === undefined || !this.#addresses.has(flow.local.address)) {
+    const failure = this.#threaded(flow) ? this.#esp!.send(packet, flow) : this.#sendOwn(packet, flow)
+    if (failure === null) {
       this.#unbound++
       return
     }
+    if (failure !== undefined) return this.#sendFailed(failure)
+    this.#sent++
+    this.#sentOctets += packet.end - packet.start
+  }
+
+  /** @returns the error's name when the kernel refused it; null when no socket is of this flow */
+  #sendOwn(packet: Packet, flow: Flow): string | undefined | null {
+    const socket = this.#socket(flow)
+    if (socket === undefined || !this.#addresses.has(flow.local.address)) return null
     const header = this.#header(flow)
     header.tos = packet.tos
     header.ttl = packet.ttl || DEFAULT_TTL
@@ -172,9 +219,7 @@ export class RawTransport implements Transport {
       const mtu = socket.pathMtu()
       if (mtu !== undefined) this.#sink?.pathMtu?.(flow.local.address, flow.remote.address, mtu)
     }
-    if (failure !== undefined) return this.#sendFailed(failure)
-    this.#sent++
-    this.#sentOctets += packet.end - packet.start
+    return failure
   }
 
   stats(): RawStats {
@@ -189,15 +234,36 @@ export class RawTransport implements Transport {
     }
   }
 
-  /** Looks for changed addresses now and tells the sink. */
-  rescan(): void {
-    if (this.#handle === undefined) return
+  /** Looks for changed addresses now and tells the sink. Never throws; calls do not overlap. */
+  rescan(): Promise<void> {
+    this.#scan ??= this.#rescan().finally(() => {
+      this.#scan = undefined
+    })
+    return this.#scan
+  }
+
+  async #rescan(): Promise<void> {
+    if (this.#sink === undefined) return
     const wanted = selectAddresses(this.#interfaces(), this.#options.addresses, this.#options.exclude)
-    const before = [...this.#addresses].join(' ')
-    if (before === this.#usable(wanted).join(' ')) return
+    const shown = (): string => this.#locals.map(({ protocol, address }) => `${protocol} ${address}`).join(' ')
+    const before = shown()
+    if (this.#esp !== undefined) for (const failure of await this.#esp.use(wanted)) this.#sink?.failed(failure)
     this.#use(wanted)
-    this.#log.info('local addresses changed', { locals: [...this.#addresses] })
+    if (before === shown()) return
+    this.#log.info('local addresses changed', { locals: [...new Set(this.#locals.map(({ address }) => address))] })
     this.#sink?.changed()
+  }
+
+  #espSink(address: Address): PacketIoSink<Flow> {
+    return {
+      receive: (packet, flow) => {
+        this.#received++
+        this.#receivedOctets += packet.end - packet.start
+        this.#sink?.receive(packet, flow)
+      },
+      pathMtu: (remote, mtu) => this.#sink?.pathMtu?.(address, remote, mtu),
+      failed: error => this.#sink?.failed(error),
+    }
   }
 
   #socket({ protocol, local }: Flow): RawSocket | undefined {
@@ -231,7 +297,7 @@ export class RawTransport implements Transport {
         .filter(address => familyOf(address) === family)
         .map(address => ({ protocol, role: 'raw', address, port: 0 }) satisfies LocalEndpoint),
     )
-    this.#locals = locals.flat()
+    this.#locals = [...(this.#esp?.locals ?? []), ...locals.flat()]
     this.#flows.forEach((flows, i) => {
       flows.setLocals(new Map(locals[i]?.map(local => [local.address, local])))
     })

@@ -1,7 +1,7 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { type Endpoint, type Flow, showEndpoint } from '../../core/contracts/net.ts'
 import { newPacket, type Packet } from '../../core/contracts/packet.ts'
-import type { PacketIoSink, UdpPort } from '../../core/contracts/packet-io.ts'
+import type { BoundSocket, PacketIoSink } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { isIPv4 } from './addresses.ts'
@@ -32,7 +32,7 @@ function descriptorOf(socket: Socket): number | undefined {
 }
 
 /** A bound UDP socket of Node, its local endpoint and the flows seen on it. */
-export class UdpSocket implements UdpPort {
+export class UdpSocket implements BoundSocket {
   readonly socket: Socket
   readonly local: LocalEndpoint
   readonly #pool: SendPool

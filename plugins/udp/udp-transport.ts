@@ -6,7 +6,7 @@ import type { Log } from '../../core/contracts/log.ts'
 import type { Address, Endpoint, Flow } from '../../core/contracts/net.ts'
 import { showEndpoint } from '../../core/contracts/net.ts'
 import type { Packet } from '../../core/contracts/packet.ts'
-import type { PacketIo, PacketIoSink, UdpPort } from '../../core/contracts/packet-io.ts'
+import type { BoundSocket, PacketIo, PacketIoSink } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint, Transport, TransportSink } from '../../core/contracts/transport.ts'
 import { SystemError, UsageError } from '../../core/errors.ts'
 import { canonical, type Interfaces, isFixed, isIPv4, selectAddresses } from './addresses.ts'
@@ -55,11 +55,11 @@ export class UdpTransport implements Transport {
   readonly #ports: readonly (readonly ['ike' | 'natt', number])[]
   readonly #pool: SendPool
   /** By wanted `address port role`; port 0 stays 0 here, so that a rescan finds what it bound. */
-  readonly #sockets = new Map<string, UdpPort>()
+  readonly #sockets = new Map<string, BoundSocket>()
   /** What `bind` made. */
-  readonly #extra = new Set<UdpPort>()
+  readonly #extra = new Set<BoundSocket>()
   /** By address, then bound port: the send path looks up without building a key. */
-  #byLocal = new Map<Address, Map<number, UdpPort>>()
+  #byLocal = new Map<Address, Map<number, BoundSocket>>()
   #locals: readonly LocalEndpoint[] = []
   /** Addresses whose failure was reported already; the watch would repeat it every few seconds. */
   readonly #reported = new Set<string>()
@@ -280,12 +280,10 @@ export class UdpTransport implements Transport {
     return failures
   }
 
-  #open(local: LocalEndpoint): Promise<UdpPort> {
+  #open(local: LocalEndpoint): Promise<BoundSocket> {
     const { bufferSize = 4 << 20 } = this.#options
     const sink = this.#socketSink(local)
-    return this.#io?.available
-      ? this.#io.bindUdp(local, bufferSize, sink)
-      : bindUdp(local, bufferSize, sink, this.#pool)
+    return this.#io?.available ? this.#io.bind(local, bufferSize, sink) : bindUdp(local, bufferSize, sink, this.#pool)
   }
 
   #socketSink(local: LocalEndpoint): PacketIoSink<Flow> {
@@ -313,9 +311,9 @@ export class UdpTransport implements Transport {
   }
 
   #index(): void {
-    const byLocal = new Map<Address, Map<number, UdpPort>>()
+    const byLocal = new Map<Address, Map<number, BoundSocket>>()
     for (const socket of [...this.#sockets.values(), ...this.#extra]) {
-      const ports = byLocal.get(socket.local.address) ?? new Map<number, UdpPort>()
+      const ports = byLocal.get(socket.local.address) ?? new Map<number, BoundSocket>()
       byLocal.set(socket.local.address, ports.set(socket.local.port, socket))
     }
     this.#byLocal = byLocal

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { silentLog } from '../../../core/contracts/log.ts'
 import { newPacket } from '../../../core/contracts/packet.ts'
-import type { UdpPort } from '../../../core/contracts/packet-io.ts'
+import type { BoundSocket } from '../../../core/contracts/packet-io.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { loadLibc } from '../../../plugins/linux-fast/libc.ts'
 import { RawTransport } from '../../../plugins/raw/index.ts'
@@ -27,9 +27,9 @@ async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown
   })
   const local = { protocol: 17, role: 'natt', address, port: 0 } as const
   const there = await bindUdp(local, 1 << 20, sink, pool)
-  const here: UdpPort =
+  const here: BoundSocket =
     how === 'FFI'
-      ? await new FastIo(loadLibc(), { post: () => {}, release: async () => {} }).bindUdp(local, 1 << 20, sink)
+      ? await new FastIo(loadLibc(), { post: () => {}, release: async () => {} }).bind(local, 1 << 20, sink)
       : await bindUdp(local, 1 << 20, sink, pool)
   for (const [length, df] of [
     [1_400, true],

@@ -4,14 +4,17 @@ import type { ChildSaSpec, PlaneEvent } from '../../../core/contracts/data-plane
 import { silentLog } from '../../../core/contracts/log.ts'
 import type { Flow } from '../../../core/contracts/net.ts'
 import { HEADROOM, newPacket, octets, type Packet } from '../../../core/contracts/packet.ts'
-import type { TunQueue, UdpPort } from '../../../core/contracts/packet-io.ts'
+import type { BoundSocket, TunQueue } from '../../../core/contracts/packet-io.ts'
 import { combineProviders } from '../../../core/ike/suite.ts'
 import { systemClock } from '../../../core/index.ts'
+import { Arena } from '../../../plugins/linux-fast/arena.ts'
+import { Datagram } from '../../../plugins/linux-fast/datagram.ts'
 import { openSocket } from '../../../plugins/linux-fast/descriptors.ts'
+import { Socket } from '../../../plugins/linux-fast/flows.ts'
+import { Inbox, type Take } from '../../../plugins/linux-fast/inbox.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
-import { writeName } from '../../../plugins/linux-fast/sockaddr.ts'
 import { spawnWorker, Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
@@ -24,6 +27,26 @@ const BUFFER = 70_000
 /** A datagram that is nobody's and an inner packet of a family of its own: they come back when all before is done. */
 const MARKER = Uint8Array.of(0, 0, 0, 0, 0x6d, 0x61, 0x72, 0x6b)
 const INNER_MARKER = Uint8Array.of(0x60, 0, 0, 0, 0, 0, 59, 1, ...new Uint8Array(31), 7)
+
+/** What is around the packets, and which addresses the n-th rig and its other end have. */
+export interface Outer {
+  readonly name: string
+  readonly protocol: 17 | 50
+  readonly here: (serial: number) => string
+  readonly there: (serial: number) => string
+}
+
+export const UDP_V4: Outer = { name: 'UDP over IPv4', protocol: 17, here: () => '127.0.0.1', there: () => '127.0.0.1' }
+export const UDP_V6: Outer = { name: 'UDP over IPv6', protocol: 17, here: () => '::1', there: () => '::1' }
+
+/** A packet as it came out of the socket; `ttl` 0: not told. */
+export interface Arrived {
+  readonly bytes: Uint8Array
+  readonly tos: number
+  readonly ttl: number
+}
+
+let rigs = 0
 
 export const crypto: CryptoProvider = combineProviders([opensslProvider() as CryptoProvider, nodeCryptoProvider])
 
@@ -54,10 +77,15 @@ export class Rig {
   readonly #buffer = new Uint8Array(BUFFER)
   readonly #view = new DataView(this.#buffer.buffer)
   readonly #at = this.#libc.address(this.#buffer)
+  readonly #datagram = new Datagram(this.#libc)
+  readonly #arena = new Arena(4 << 20)
+  readonly #inbox = new Inbox(this.#libc, this.#arena)
+  /** Of this rig: those with raw sockets must not hear each other. */
+  readonly #serial = ++rigs
   #inner = -1
   #device = -1
-  #wire = -1
-  #port: UdpPort | undefined
+  #wire: Socket | undefined
+  #port: BoundSocket | undefined
   #tun: TunQueue | undefined
   #flow: Flow | undefined
   #marked: { datagram?: () => void; packet?: () => void } = {}
@@ -92,7 +120,7 @@ export class Rig {
     this.#io.report(report, (packet, flow) => this.plane.relay(packet, flow))
   }
 
-  async open(mtu = 1_400, address = '127.0.0.1'): Promise<this> {
+  async open(mtu = 1_400, outer: Outer = UDP_V4): Promise<this> {
     ;[this.#device, this.#inner] = pair(this.#libc)
     await this.plane.open(
       {
@@ -105,7 +133,10 @@ export class Rig {
     const failed = (error: Error): void => {
       throw error
     }
-    this.#port = await this.#io.bindUdp({ protocol: 17, role: 'natt', address, port: 0 }, 4 << 20, {
+    const { protocol, here, there } = outer
+    const role = protocol === 17 ? 'natt' : 'raw'
+    const serial = this.#serial
+    this.#port = await this.#io.bind({ protocol, role, address: here(serial), port: 0 }, 4 << 20, {
       receive: packet => {
         const bytes = octets(packet).slice()
         if (!same(bytes, MARKER)) this.leftDatagrams.push(bytes)
@@ -121,12 +152,12 @@ export class Rig {
       },
       failed,
     })
-    const wire = openSocket(this.#libc, { protocol: 17, role: 'natt', address, port: 0 }, 4 << 20)
-    this.#wire = wire.fd
+    const wire = openSocket(this.#libc, { protocol, role, address: there(serial), port: 0 }, 4 << 20)
+    this.#wire = new Socket(0, wire.fd, wire.local)
     // the wire carries single datagrams: what the kernel put together would hide what was sent
     this.#view.setInt32(0, 0, true)
-    this.#libc.setsockopt(wire.fd, 17, 104, this.#at, 4)
-    this.#flow = { protocol: 17, local: this.#port.local, remote: wire.local }
+    if (protocol === 17) this.#libc.setsockopt(wire.fd, 17, 104, this.#at, 4)
+    this.#flow = { protocol, local: this.#port.local, remote: wire.local }
     return this
   }
 
@@ -134,7 +165,7 @@ export class Rig {
     await this.#tun?.close()
     await this.#port?.close()
     await this.plane.close()
-    for (const fd of [this.#inner, this.#wire]) this.#libc.close(fd)
+    for (const fd of [this.#inner, this.#wire?.fd ?? -1]) this.#libc.close(fd)
   }
 
   get flow(): Flow {
@@ -177,19 +208,39 @@ export class Rig {
 
   /** What has left for the other end since. */
   sent(): Uint8Array[] {
-    return this.#drain(this.#wire)
+    return this.arrived().map(({ bytes }) => bytes)
   }
 
-  /** Datagrams arrive, one after the other. @returns what the device got, virtio headers included */
-  async outer(datagrams: readonly Uint8Array[]): Promise<Uint8Array[]> {
+  /** What has left for the other end since, as it arrives there: from the SPI on. */
+  arrived(): Arrived[] {
+    const found: Arrived[] = []
+    const { bytes } = this.#arena
+    const take: Take = (start, end, { nameLength }, tos) => {
+      const v4 = nameLength === 16
+      if (this.flow.protocol === 17) found.push({ bytes: bytes.slice(start, end), tos, ttl: 0 })
+      else if (!v4) found.push({ bytes: bytes.slice(start, end), tos, ttl: this.#inbox.hopLimit })
+      else found.push({ bytes: bytes.slice(start + 20, end), tos: bytes[start + 1]!, ttl: bytes[start + 8]! })
+    }
+    for (let more = true; more; ) {
+      const before = found.length
+      this.#inbox.receive(this.#wire!, take)
+      more = found.length > before
+    }
+    return found
+  }
+
+  /**
+   * Datagrams arrive, one after the other, under these fields of the outer header.
+   * @returns what the device got, virtio headers included
+   */
+  async outer(datagrams: readonly Uint8Array[], { tos = 0, ttl = 0 } = {}): Promise<Uint8Array[]> {
     const delivered: Uint8Array[] = []
     for (let from = 0; from <= datagrams.length; from += 64) {
       const marked = this.#mark('datagram')
       for (const datagram of [...datagrams.slice(from, from + 64), MARKER]) {
-        const name = BUFFER - 64
-        const nameLength = writeName(this.#view, name, this.flow.local)
-        this.#buffer.set(datagram)
-        this.#libc.sendto(this.#wire, this.#at, datagram.length, 0, this.#at + name, nameLength)
+        const packet = packetOf(datagram)
+        this.#datagram.load(Object.assign(packet, { tos, ttl }), this.flow.local)
+        this.#datagram.send(this.#wire!.fd)
       }
       await marked
       delivered.push(...this.#drain(this.#inner))
