@@ -68,7 +68,7 @@ async function ask(pairs: readonly string[]): Promise<void> {
   const before = locals()
   for (const each of [() => ({}), networkInterfaces, networkInterfaces]) {
     interfaces = each
-    transport.rescan()
+    await transport.rescan()
   }
   const send = (flow: Flow, length: number, more: Partial<Packet> = {}): void =>
     transport.send(fill(Object.assign(out, FIELDS, more), new Uint8Array(length).fill(7)), flow)

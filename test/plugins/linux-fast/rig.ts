@@ -206,6 +206,11 @@ export class Rig {
     await marked
   }
 
+  /** What the device has got since, virtio headers included. */
+  device(): Uint8Array[] {
+    return this.#drain(this.#inner)
+  }
+
   /** What has left for the other end since. */
   sent(): Uint8Array[] {
     return this.arrived().map(({ bytes }) => bytes)
@@ -243,7 +248,7 @@ export class Rig {
         this.#datagram.send(this.#wire!.fd)
       }
       await marked
-      delivered.push(...this.#drain(this.#inner))
+      delivered.push(...this.device())
     }
     return delivered
   }
