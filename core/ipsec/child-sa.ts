@@ -136,7 +136,7 @@ export class InstalledSa {
 
   /** A copy: the counters go on. */
   counters(): ChildCounters {
-    return countersOf([this.#memory])
+    return countersOf(this.#memory)
   }
 
   /**
@@ -144,14 +144,10 @@ export class InstalledSa {
    * its own.
    */
   expiry(now: number): Expiry {
-    if (this.expired) {
-      // by another thread perhaps: nothing is due any more
-      this.#lookAhead()
-      return undefined
-    }
+    if (this.expired) return undefined
     const { lifetime } = this.spec
     if (now >= this.#hardAt || this.#counted(lifetime.hardPackets, lifetime.hardOctets)) {
-      this.#memory.expire()
+      this.#numbers[Word.EXPIRED] = 1
       this.#lookAhead()
       return 'hard-expiry'
     }
@@ -167,7 +163,7 @@ export class InstalledSa {
 
   /** Wipes the keys; `expired` afterwards, so that nothing under way uses what is left of them. */
   destroy(): void {
-    this.#memory.expire()
+    this.#numbers[Word.EXPIRED] = 1
     this.#lookAhead()
     this.#paths.leave(this.flow)
     this.sealer.destroy()

@@ -280,7 +280,10 @@ export class PortablePlane implements DataPlane {
     if (sa.expired) return 'hard-lifetime'
     if (fit === 'cut') {
       this.#out.tos = packet.tos
-      return cutIpv4(packet, packet.start + length, room, this.#out, () => this.#protect(sa, this.#out, true, now))
+      // who wants it worked on in place may put the parts where the whole is
+      const whole = inPlace ? this.#in : packet
+      if (inPlace && !load(whole, packet)) return 'too-big'
+      return cutIpv4(whole, whole.start + length, room, this.#out, () => this.#protect(sa, this.#out, true, now))
     }
     const out = inPlace ? packet : this.#out
     if (!inPlace && !load(out, packet)) return 'too-big'

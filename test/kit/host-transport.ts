@@ -22,6 +22,8 @@ export interface HostTransportOptions {
   readonly ike?: number
   /** UDP port of role 'natt'; default 4500. */
   readonly natt?: number
+  /** False: no UDP ports, raw protocols alone. */
+  readonly udp?: boolean
   /** Raw protocols; default ESP only. */
   readonly protocols?: readonly (50 | 51)[]
 }
@@ -62,13 +64,18 @@ export class HostTransport implements Transport {
   #locals: readonly LocalEndpoint[] | undefined
   #sink: TransportSink | undefined
 
-  constructor(host: TransportHost, world: World, { ike = 500, natt = 4500, protocols = [50] }: HostTransportOptions) {
+  constructor(host: TransportHost, world: World, options: HostTransportOptions) {
+    const { ike = 500, natt = 4500, udp = true, protocols = [50] } = options
     this.#host = host
     this.#world = world
-    this.#udpPorts = new Map([
-      [ike, 'ike'],
-      [natt, 'natt'],
-    ])
+    this.#udpPorts = new Map(
+      udp
+        ? [
+            [ike, 'ike'],
+            [natt, 'natt'],
+          ]
+        : [],
+    )
     this.#protocols = protocols
   }
 
@@ -117,6 +124,8 @@ export class HostTransport implements Transport {
   }
 
   async source(remote: Address): Promise<Address | undefined> {
+    // finding the way is the business of the transport that carries IKE
+    if (this.#udpPorts.size === 0) return undefined
     const bytes = parseAddress(remote)
     return bytes && this.#host.sourceFor(keyAt(bytes, 0, bytes.length === 16), true)?.text
   }

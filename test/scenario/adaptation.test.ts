@@ -43,6 +43,7 @@ describe('a network that lets port 500 not through', () => {
     await a.connect('moon')
     await drive(net, a.natweave.disconnect('moon'))
     alice.moveTo({ lan: inet, addresses: ['203.0.113.50/24'], gateways: ['203.0.113.1'] })
+    await net.settle() // sockets follow
     const wire = new Wire(net, inet)
     await a.connect('moon')
     expect(wire.of('ike')[0]).toMatchObject({ fromPort: 500, toPort: 500 })

@@ -20,6 +20,10 @@ import { memory } from '../../plugins/memory/index.ts'
 import { nodeCrypto } from '../../plugins/node-crypto/index.ts'
 import { udpEncap } from '../../plugins/udp-encap/index.ts'
 import type { Host, HostDevice, HostTransport, HostTransportOptions, VirtualInternet } from '../kit/index.ts'
+import { FastHost } from './fast/plugin.ts'
+
+/** Which data plane scenarios run on: their project in vitest.config.ts says. */
+const ON_FAST_PLANE = process.env['NATWEAVE_PLANE'] === 'linux-fast'
 
 /** Real natweave builds on the hosts of the virtual internet, with settings in few words. */
 
@@ -157,26 +161,29 @@ export class Node {
   readonly host: Host
   readonly natweave: Natweave
   readonly device: HostDevice
-  readonly transport: HostTransport
+  /** What the node has of the fast plane where scenarios run on that; see fast/. */
+  readonly fast: FastHost | undefined
   readonly events: NatweaveEvent[] = []
   readonly #net: VirtualInternet
+  readonly #transport: HostTransport
 
   constructor(net: VirtualInternet, host: Host, wish: Wish, options: HostTransportOptions = {}) {
     this.#net = net
     this.host = host
     this.device = host.device()
-    this.transport = host.transport(options)
+    this.fast = ON_FAST_PLANE ? new FastHost(net, host, this.device, options) : undefined
+    this.#transport = host.transport(options)
     this.natweave = createNatweave({
       plugins: [
         nodeCrypto(),
         udpEncap(),
         memory(),
         ...(wish.plugins ?? []),
-        {
+        this.fast?.plugin ?? {
           name: 'virtual-host',
           api: 1,
           register: container => {
-            container.register(TRANSPORT, { useValue: this.transport })
+            container.register(TRANSPORT, { useValue: this.#transport })
             container.register(DEVICE, { useValue: this.device })
           },
         },
@@ -197,7 +204,8 @@ export class Node {
 
   /** Power cut: nobody is told anything. */
   async crash(): Promise<void> {
-    await this.transport.close()
+    await this.fast?.crash()
+    await this.#transport.close()
     await this.device.close()
   }
 

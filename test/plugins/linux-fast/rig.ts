@@ -14,11 +14,8 @@ import { Socket } from '../../../plugins/linux-fast/flows.ts'
 import { Inbox, type Take } from '../../../plugins/linux-fast/inbox.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
-import type { Side } from '../../../plugins/linux-fast/messages.ts'
-import { sidesOf } from '../../../plugins/linux-fast/options.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
-import { spawnWorker, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
-import { Threads } from '../../../plugins/linux-fast/threads.ts'
+import { spawnWorker, Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
@@ -64,12 +61,10 @@ function pair(libc: Libc): [number, number] {
   return [fds[0]!, fds[1]!]
 }
 
-/** The threads with a socket on the loopback device and something like a TUN device, and the other end of both. */
+/** The thread with a socket on the loopback device and something like a TUN device, and the other end of both. */
 export class Rig {
   readonly plane: FastPlane
-  /** As many as each rig has. */
-  static threads: 1 | 2 = 1
-  readonly sides = sidesOf({ threads: Rig.threads })
+  readonly thread: Thread
   readonly events: PlaneEvent[] = []
   readonly refused: string[] = []
   /** What was to be sent by another way than the socket. */
@@ -77,7 +72,6 @@ export class Rig {
   /** What came up that is no marker. */
   readonly leftDatagrams: Uint8Array[] = []
   readonly leftPackets: Uint8Array[] = []
-  readonly #threads: Threads
   readonly #libc = loadLibc()
   readonly #io: FastIo
   readonly #buffer = new Uint8Array(BUFFER)
@@ -98,7 +92,7 @@ export class Rig {
   #logged: () => void = () => {}
 
   constructor() {
-    this.#threads = new Threads(this.sides, {
+    this.thread = new Thread({
       libc: this.#libc,
       log: { ...silentLog, error: () => this.#logged() },
       clock: systemClock,
@@ -107,10 +101,15 @@ export class Rig {
       history: () => [...this.#io.history(), ...this.plane.history()],
       report: report => this.#report(report),
     })
-    this.#io = new FastIo(this.#libc, this.#threads, () => ({ fd: this.#device, name: 'test', udp: true }))
-    this.plane = new FastPlane(crypto, this.#io, this.#threads, error => {
-      throw error
-    })
+    this.#io = new FastIo(this.#libc, this.thread, () => ({ fd: this.#device, name: 'test', udp: true }))
+    this.plane = new FastPlane(
+      crypto,
+      this.#io,
+      command => this.thread.post(command),
+      sizes => this.thread.start(sizes),
+      () => this.thread.stop(),
+      () => this.thread.losses,
+    )
   }
 
   #report(report: Parameters<ThreadParts['report']>[0]): void {
@@ -173,15 +172,12 @@ export class Rig {
     return this.#flow!
   }
 
-  /** Threads end as by a failure; resolves when the next ones are about to start. */
-  async kill(sides: readonly Side[] = this.sides): Promise<void> {
-    let alive = sides.length
+  /** The thread ends as by a failure; resolves when the next one has been started. */
+  async kill(): Promise<void> {
     const logged = new Promise<void>(resolve => {
-      this.#logged = () => {
-        if (--alive === 0) resolve()
-      }
+      this.#logged = resolve
     })
-    await Promise.all(sides.map(side => this.#threads.kill(side)))
+    await this.thread.kill()
     await logged
   }
 
