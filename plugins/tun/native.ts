@@ -1,5 +1,4 @@
-import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { closeSync, constants, openSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { SystemError } from '../../core/errors.ts'
 
@@ -10,19 +9,19 @@ const IFF_NO_PI = 0x1000
 /** struct ifreq: 16 octets of name, then a union. */
 const IFREQ_LENGTH = 40
 const IFNAMSIZ = 16
-const EFD_CLOEXEC = 0o2000000
-const EFD_NONBLOCK = 0o4000
+const O_CLOEXEC = 0o2000000
 
-/** Open descriptors of a TUN device. */
+/** An open TUN device. */
 export interface TunHandle {
   readonly fd: number
-  /** eventfd that ends a poll in another thread. */
-  readonly wakeFd: number
   /** As the kernel chose it. */
   readonly name: string
-  /** Absolute path of koffi, for the reading thread. */
-  readonly koffi: string
-  wake(): void
+  /** @returns the descriptor of a pipe that nobody writes to */
+  pipe(): number
+  /** Closes what is behind a descriptor and puts the device there. */
+  become(fd: number): void
+  /** A function that reads one packet to `at` of `bytes`. It returns the packet's octets; 0 or less when there is none. */
+  readerInto(bytes: Uint8Array, at: number, length: number): () => number
   close(): void
 }
 
@@ -41,7 +40,9 @@ export async function openTun(pattern: string): Promise<TunHandle> {
   })
   const libc = koffi.load(null)
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument)')
-  const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
+  const pipe2 = libc.func('int pipe2(void *fds, int flags)')
+  const dup3 = libc.func('int dup3(int from, int to, int flags)')
+  const read = libc.func('long read(int fd, int64 data, size_t length)')
   let fd: number
   try {
     fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK)
@@ -56,24 +57,25 @@ export async function openTun(pattern: string): Promise<TunHandle> {
     closeSync(fd)
     throw tunError(`creating the TUN device ${pattern}`, code)
   }
-  const wakeFd: number = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-  if (wakeFd < 0) {
-    const code = getSystemErrorName(-koffi.errno())
-    closeSync(fd)
-    throw tunError('eventfd', code)
+  const done = (result: number, what: string): void => {
+    if (result < 0) throw tunError(what, getSystemErrorName(-koffi.errno()))
   }
   return {
     fd,
-    wakeFd,
     name: request.toString('latin1', 0, request.indexOf(0)),
-    koffi: createRequire(import.meta.url).resolve('koffi'),
-    wake: () => {
-      writeSync(wakeFd, new Uint8Array(new BigUint64Array([1n]).buffer))
+    pipe: () => {
+      const ends = new Int32Array(2)
+      done(pipe2(ends, O_CLOEXEC | constants.O_NONBLOCK), 'pipe2')
+      const [end = -1, other = -1] = ends
+      closeSync(other)
+      return end
     },
-    close: () => {
-      closeSync(fd)
-      closeSync(wakeFd)
+    become: other => done(dup3(fd, other, O_CLOEXEC), 'dup3'),
+    readerInto: (bytes, at, length) => {
+      const address = Number(koffi.address(bytes)) + at
+      return () => read(fd, address, length)
     },
+    close: () => closeSync(fd),
   }
 }
 

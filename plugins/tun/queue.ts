@@ -1,36 +1,27 @@
 import { writeSync } from 'node:fs'
-import { newPacket, type Packet } from '../../core/contracts/packet.ts'
+import { HEADROOM, newPacket, type Packet } from '../../core/contracts/packet.ts'
 import type { PacketIoSink, TunQueue } from '../../core/contracts/packet-io.ts'
 import { openTun } from './native.ts'
-import { batchIndex, startReader } from './reader.ts'
+import { startReader } from './reader.ts'
 
 /**
- * A TUN device whose packets are read in a thread and written in place, where no other plugin moves packets.
+ * A TUN device, read and written in this thread, where no other plugin moves packets.
  *
  * @param pattern - name, `%d` stands for the first free number
  * @throws SystemError SYSTEM_MISSING, SYSTEM_PERMISSION, SYSTEM_DEVICE
  */
 export async function openQueue(pattern: string, sink: PacketIoSink<undefined>): Promise<TunQueue> {
   const handle = await openTun(pattern)
-  const packet: Packet = newPacket(0)
-  let closed = false
-  const deliver = (batch: ArrayBuffer): void => {
-    const index = batchIndex(batch)
-    const count = index[0] ?? 0
-    packet.bytes = new Uint8Array(batch)
-    try {
-      for (let i = 0; i < count; i++) {
-        packet.start = index[1 + 2 * i] ?? 0
-        packet.end = index[2 + 2 * i] ?? 0
-        packet.nextHeader = packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
-        packet.df = false
-        sink.receive(packet, undefined)
-      }
-    } finally {
-      reader.release(batch)
-    }
+  const packet: Packet = newPacket()
+  const receive = (octets: number): void => {
+    packet.start = HEADROOM
+    packet.end = HEADROOM + octets
+    packet.nextHeader = packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
+    packet.df = false
+    sink.receive(packet, undefined)
   }
-  const reader = startReader(handle, handle.koffi, deliver, error => sink.failed(error))
+  const reader = startReader(handle, packet.bytes, receive, error => sink.failed(error))
+  let closed = false
   return {
     name: handle.name,
     write: ({ bytes, start, end }) => {

@@ -26,7 +26,7 @@ export interface TunStats {
   readonly writeErrors: Readonly<Record<string, number>>
 }
 
-/** A Linux TUN device, configured by iproute2. Reading happens in a thread, writing in place. */
+/** A Linux TUN device, configured by iproute2. Read in Node's loop, written in place. */
 export class TunDevice implements PacketDevice {
   readonly #options: TunOptions
   readonly #log: Log

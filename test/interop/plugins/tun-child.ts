@@ -104,6 +104,11 @@ if (process.argv[2] === 'crash') process.kill(process.pid, 'SIGKILL')
 await device.close()
 const after = await rules()
 const links = await run('ip', '-br', 'link')
+const deleted = await new Promise<string>((resolve, reject) => {
+  const other = new TunDevice({}, silentLog)
+  const open = other.open({ packet: () => {}, failed: error => void other.close().then(() => resolve(error.message)) })
+  open.then(() => run('ip', 'link', 'del', other.name)).catch(reject)
+})
 const summary = (text: string): string => /\d+ packets transmitted, \d+ received/.exec(text)?.[0] ?? text
 process.stdout.write(
   JSON.stringify({
@@ -122,6 +127,7 @@ process.stdout.write(
     after,
     gone: !links.includes(name),
     failures,
+    deleted,
     info,
     answeredAll: answered === 3_006,
     seenSane: seen >= answered && stats.packetsOut === answered,
