@@ -3,7 +3,7 @@ import type { ChildCounters, DataPlane, PacketSizes, PlaneEvent } from './contra
 import type { Fact, Facts } from './contracts/facts.ts'
 import type { CheckReport, PlanReport } from './contracts/natweave.ts'
 import { type Address, type Flow, showEndpoint } from './contracts/net.ts'
-import { octets, type Packet } from './contracts/packet.ts'
+import type { Packet } from './contracts/packet.ts'
 import type { ServiceFactory } from './contracts/service.ts'
 import type { ChildSettings, PeerSettings, Settings } from './contracts/settings.ts'
 import { DEFAULT_GUARD } from './contracts/settings.ts'
@@ -82,6 +82,8 @@ export class Engine {
   readonly #kept = new KeptPackets()
   readonly #early = new EarlyPackets()
   #now = 0
+  /** Whether anything but a packet has moved since it was set to false. */
+  #stirred = false
   #started = false
   /** What the transports have; a relay's addresses come on top. */
   #bound: readonly LocalEndpoint[] = []
@@ -89,13 +91,20 @@ export class Engine {
   constructor({ planes, outlet, sizes, ...options }: EngineOptions) {
     const { settings, crypto, rng } = options
     this.#settings = settings
-    const rim = new Rim(outlet, (packet, flow) => this.services.reroute(packet, flow, this.#now))
+    const rim = new Rim(outlet, (packet, flow) => {
+      const via = this.services.reroute(packet, flow, this.#now)
+      if (via !== flow) this.#stirred = true
+      return via
+    })
     this.#rim = rim
     const watch = new IntegrityWatch(settings.guard ?? DEFAULT_GUARD)
     const planeOutlet = {
       transmit: (packet: Packet, flow: Flow) => rim.transmit(packet, flow),
       deliver: (packet: Packet) => outlet.deliver(packet),
-      event: (event: PlaneEvent) => this.#planeEvent(event),
+      event: (event: PlaneEvent) => {
+        this.#stirred = true
+        this.#planeEvent(event)
+      },
     }
     const claims = new Claims()
     this.portable = new PortablePlane(crypto, rng, planeOutlet, { ...sizes, claims })
@@ -252,35 +261,38 @@ export class Engine {
       this.#rim.event(name, { type: 'failed', code, why }, now)
   }
 
-  /** A datagram from the network. Never throws for what is in it. */
-  inbound(packet: Packet, flow: Flow, now: number): void {
+  /**
+   * A datagram from the network. Never throws for what is in it.
+   *
+   * @returns whether `deadline` may be another now; a packet that a plane moved without a word leaves it where it was
+   */
+  inbound(packet: Packet, flow: Flow, now: number): boolean {
     this.#now = now
-    if (flow.protocol === ESP || flow.protocol === AH) {
-      this.#esp(packet, flow, now)
-      return
+    this.#stirred = false
+    if (flow.protocol === ESP || flow.protocol === AH) this.#esp(packet, flow, now)
+    else {
+      const claimed = this.services.claim(packet, flow, now)
+      if (claimed !== flow) this.#stirred = true
+      if (claimed !== 'taken') this.#classified(packet, claimed, now)
     }
-    const claimed = this.services.claim(packet, flow, now)
-    if (claimed === 'taken') return
-    this.#classified(packet, claimed, now)
+    return this.#stirred
   }
 
   /** Over TCP the same lies in the stream as in UDP on the NAT-T port, RFC 9329 §3. */
   #classified(packet: Packet, flow: Flow, now: number): void {
-    if (flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT) return this.#ike(octets(packet), flow, now)
-    switch (classifyNatt(packet.bytes, packet.start, packet.end)) {
-      case 'keepalive':
-        return
-      case 'ike':
-        return this.#ike(packet.bytes.subarray(packet.start + NON_ESP_MARKER, packet.end), flow, now)
-      case 'esp':
-        return this.#esp(packet, flow, now)
-      case 'short':
-        return this.#rim.drop('short')
-    }
+    const plain = flow.local.port === IKE_PORT || flow.remote.port === IKE_PORT
+    const what = plain ? 'ike' : classifyNatt(packet.bytes, packet.start, packet.end)
+    if (what === 'esp') return this.#esp(packet, flow, now)
+    this.#stirred = true
+    if (what === 'ike')
+      this.#ike(packet.bytes.subarray(packet.start + (plain ? 0 : NON_ESP_MARKER), packet.end), flow, now)
+    else if (what === 'short') this.#rim.drop('short')
   }
 
   #esp(packet: Packet, flow: Flow, now: number): void {
-    if ([this.portable, ...this.planes].some(plane => plane.inbound?.(packet, flow, now))) return
+    if (this.portable.inbound(packet, flow, now)) return
+    for (const plane of this.planes) if (plane.inbound?.(packet, flow, now)) return
+    this.#stirred = true
     if (!this.#early.hold(packet, flow, now)) this.#rim.drop('unknown-spi')
   }
 
@@ -301,10 +313,12 @@ export class Engine {
     for (const plane of [this.portable, ...this.planes]) plane.pathMtu?.(local, remote, mtu, now)
   }
 
-  /** An inner packet from the device. */
-  outbound(packet: Packet, now: number): void {
+  /** An inner packet from the device. @returns as `inbound` */
+  outbound(packet: Packet, now: number): boolean {
     this.#now = now
+    this.#stirred = false
     this.portable.outbound(packet, now)
+    return this.#stirred
   }
 
   get deadline(): number {

@@ -386,14 +386,12 @@ export class Runtime implements Natweave {
 
   #fromNetwork(packet: Packet, flow: Flow): void {
     if (this.#state !== 'running' && this.#state !== 'stopping') return
-    this.#parts.engine.inbound(packet, flow, this.#now())
-    this.#arm()
+    if (this.#parts.engine.inbound(packet, flow, this.#now())) this.#arm()
   }
 
   #fromDevice(packet: Packet): void {
     if (this.#state !== 'running') return
-    this.#parts.engine.outbound(packet, this.#now())
-    this.#arm()
+    if (this.#parts.engine.outbound(packet, this.#now())) this.#arm()
   }
 
   /** Does something in the engine at the present time. */
