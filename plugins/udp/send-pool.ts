@@ -28,13 +28,13 @@ const isTooBig = (error: NodeJS.ErrnoException): boolean => error.code === 'EMSG
 export class SendPool {
   readonly #free: SendSlot[] = []
   readonly #limit: number
-  readonly #failed: (error: Error) => void
+  /** Told about each datagram that the kernel refused, by the error's code. */
+  readonly failed: (code: string) => void
   #pending = 0
 
-  /** @param failed - told about each datagram that the kernel refused */
-  constructor(limit: number, failed: (error: Error) => void) {
+  constructor(limit: number, failed: (code: string) => void) {
     this.#limit = limit
-    this.#failed = failed
+    this.failed = failed
   }
 
   /** Datagrams under way. */
@@ -66,7 +66,7 @@ export class SendPool {
         const lost = error !== null && !(isTooBig(error) && slot.tooBig?.(slot))
         this.#pending--
         if (size === SLOT_SIZE) this.#free.push(slot)
-        if (lost) this.#failed(error)
+        if (lost) this.failed((error as NodeJS.ErrnoException).code ?? 'unknown')
       },
     }
     return slot

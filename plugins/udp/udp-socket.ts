@@ -1,12 +1,15 @@
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
+import { createSocket, type Socket } from 'node:dgram'
 import { type Endpoint, type Flow, showEndpoint } from '../../core/contracts/net.ts'
 import { newPacket, type Packet } from '../../core/contracts/packet.ts'
 import type { BoundSocket, PacketIoSink } from '../../core/contracts/packet-io.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { isIPv4 } from './addresses.ts'
-import { type PathMtuDiscovery, pathMtuDiscovery } from './path-mtu.ts'
-import type { SendPool, SendSlot } from './send-pool.ts'
+import { loadNative, type Native } from './native.ts'
+import { pathMtuDiscovery } from './path-mtu.ts'
+import { Receiver } from './receiver.ts'
+import type { SendPool } from './send-pool.ts'
+import { type Refused, Sender } from './sender.ts'
 
 /** Remote endpoints remembered per socket; a forgotten one costs one object when it speaks again. */
 const FLOW_LIMIT = 4_096
@@ -31,38 +34,70 @@ function descriptorOf(socket: Socket): number | undefined {
   return state?.handle?.fd
 }
 
-/** A bound UDP socket of Node, its local endpoint and the flows seen on it. */
+/** What sockets need that takes many datagrams by one call; the same for all of them. */
+export interface Batches {
+  readonly native: Native
+  readonly receiver: Receiver
+}
+
+let batches: Promise<Batches | undefined> | undefined
+
+/** @returns undefined where Node alone has to do, see `loadNative` */
+export function loadBatches(): Promise<Batches | undefined> {
+  batches ??= loadNative().then(native => native && { native, receiver: new Receiver(native) })
+  return batches
+}
+
+/**
+ * A bound UDP socket of Node, its local endpoint and the flows seen on it. Node waits for it and reads the first datagram;
+ * those behind it, and what is sent, go past Node by the batch where that can be had.
+ */
 export class UdpSocket implements BoundSocket {
   readonly socket: Socket
   readonly local: LocalEndpoint
   readonly #pool: SendPool
   readonly #flows = new Map<string, Flow>()
   #last: Flow | undefined
+  readonly #sender: Sender | undefined
+  readonly #tooBig: ((datagram: Refused) => boolean) | undefined
 
-  readonly #tooBig: ((slot: SendSlot) => boolean) | undefined
-
-  /** @param discovery - absent: the system fragments what is too big, and nobody hears of it */
+  /** @param batches - absent: each datagram takes its own call, the system fragments what is too big, and nobody hears of it */
   constructor(
     socket: Socket,
     local: LocalEndpoint,
     pool: SendPool,
     sink: PacketIoSink<Flow>,
-    discovery: PathMtuDiscovery | undefined,
+    batches: Batches | undefined,
   ) {
     this.socket = socket
-    const fd = discovery && descriptorOf(socket)
-    if (discovery !== undefined && fd !== undefined && fd >= 0) {
-      discovery.begin(fd, isIPv4(local.address))
-      this.#tooBig = slot => {
-        // its callback may come after the socket has gone
-        if (descriptorOf(socket) !== fd) return false
-        const mtu = discovery.ask(fd, slot)
-        if (mtu !== undefined) sink.pathMtu?.(slot.remote.address, mtu)
-        return !slot.df && discovery.fragment(fd, slot)
-      }
-    }
     this.local = local
     this.#pool = pool
+    const receive = (packet: Packet, flow: Flow): void => sink.receive(packet, flow)
+    let drain = (): void => {}
+    const fd = batches && descriptorOf(socket)
+    if (batches !== undefined && fd !== undefined && fd >= 0) {
+      const { native, receiver } = batches
+      const discovery = pathMtuDiscovery(native)
+      discovery.begin(fd, isIPv4(local.address))
+      this.#tooBig = datagram => {
+        // its callback may come after the socket has gone
+        if (descriptorOf(socket) !== fd) return false
+        const mtu = discovery.ask(fd, datagram)
+        if (mtu !== undefined) sink.pathMtu?.(datagram.remote.address, mtu)
+        return !datagram.df && discovery.fragment(fd, datagram)
+      }
+      this.#sender = new Sender(native, fd, (datagram, error) => this.#refused(datagram, error))
+      let enough = false
+      const turn = (): void => {
+        enough = false
+      }
+      drain = () => {
+        if (enough || descriptorOf(socket) !== fd) return
+        enough = receiver.drain(fd, this.flow, receive)
+        // Node would read on for long before anything else gets its turn
+        if (enough) setImmediate(turn)
+      }
+    }
     const packet: Packet = newPacket(0)
     socket.on('message', (message, remote) => {
       // a plain Uint8Array: a Buffer's slice() shares memory where everybody else's copies
@@ -72,12 +107,29 @@ export class UdpSocket implements BoundSocket {
       packet.nextHeader = 17
       packet.tos = packet.ttl = packet.id = packet.flowLabel = 0
       packet.df = false
-      sink.receive(packet, this.flow(remote))
+      receive(packet, this.flow(remote))
+      drain()
     })
     socket.on('error', error => sink.failed(error))
   }
 
   send(packet: Packet, remote: Endpoint): string | undefined {
+    // nothing overtakes what waits for the kernel
+    if (this.#sender === undefined || this.#pool.pending > 0) return this.#queue(packet, remote)
+    this.#sender.add(packet, remote)
+    return undefined
+  }
+
+  #refused(datagram: Refused, error: string): void {
+    if (error === 'EAGAIN') {
+      const { bytes, length, remote, df } = datagram
+      const full = this.#queue({ ...newPacket(0), bytes, start: 0, end: length, df }, remote)
+      if (full !== undefined) this.#pool.failed('EAGAIN')
+    } else if (error !== 'EMSGSIZE' || !this.#tooBig?.(datagram)) this.#pool.failed(error)
+  }
+
+  /** Leaves a datagram to Node, which waits for the kernel where it must. */
+  #queue(packet: Packet, remote: Endpoint): string | undefined {
     const slot = this.#pool.take(packet, remote, this.#tooBig)
     if (slot === undefined) return QUEUE_FULL
     try {
@@ -90,7 +142,7 @@ export class UdpSocket implements BoundSocket {
   }
 
   /** The shared flow of a remote endpoint: no object per datagram. */
-  flow(remote: RemoteInfo): Flow {
+  readonly flow = (remote: Endpoint): Flow => {
     const last = this.#last
     if (last !== undefined && last.remote.port === remote.port && last.remote.address === remote.address) return last
     const key = `${remote.address} ${remote.port}`
@@ -110,6 +162,7 @@ export class UdpSocket implements BoundSocket {
   }
 
   close(): Promise<void> {
+    this.#sender?.flush()
     return new Promise(resolve => this.socket.close(() => resolve()))
   }
 }
@@ -119,6 +172,7 @@ export class UdpSocket implements BoundSocket {
  *
  * @param local - port 0 for any
  * @param bufferSize - octets asked of the kernel for each direction; it gives less where its limits are lower
+ * @param batches - see `UdpSocket`
  * @throws Error with a `code` of the system
  */
 export async function bindUdp(
@@ -126,6 +180,7 @@ export async function bindUdp(
   bufferSize: number,
   sink: PacketIoSink<Flow>,
   pool: SendPool,
+  batches: Batches | undefined,
 ): Promise<UdpSocket> {
   const v4 = isIPv4(local.address)
   const socket = createSocket({ type: v4 ? 'udp4' : 'udp6', ipv6Only: !v4, lookup: literal })
@@ -147,7 +202,7 @@ export async function bindUdp(
   } catch {
     // a wish: some systems refuse instead of giving what they have
   }
-  return new UdpSocket(socket, { ...local, port: socket.address().port }, pool, sink, await pathMtuDiscovery())
+  return new UdpSocket(socket, { ...local, port: socket.address().port }, pool, sink, batches)
 }
 
 /** Says what a failed bind means and what to do about it. */

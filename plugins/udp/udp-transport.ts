@@ -11,7 +11,7 @@ import type { LocalEndpoint, Transport, TransportSink } from '../../core/contrac
 import { SystemError, UsageError } from '../../core/errors.ts'
 import { canonical, type Interfaces, isFixed, isIPv4, selectAddresses } from './addresses.ts'
 import { SendPool } from './send-pool.ts'
-import { bindError, bindUdp, literal, QUEUE_FULL } from './udp-socket.ts'
+import { bindError, bindUdp, literal, loadBatches, QUEUE_FULL } from './udp-socket.ts'
 
 export interface UdpOptions {
   /** Addresses to bind; `0.0.0.0` and `::` mean all of their family. Default: all but loopback and link-local. */
@@ -26,7 +26,7 @@ export interface UdpOptions {
   readonly watchMs?: number
   /** Octets of kernel buffer asked for per socket and direction, default 4 MiB. */
   readonly bufferSize?: number
-  /** Datagrams waiting for the kernel at most, over all sockets, default 1024; more are dropped and counted. */
+  /** Datagrams waiting for a kernel without room at most, over all sockets, default 1024; more are dropped and counted. */
   readonly queue?: number
   /** Where addresses come from; default os.networkInterfaces. */
   readonly interfaces?: () => Interfaces
@@ -45,12 +45,16 @@ export interface UdpStats {
   readonly sendErrors: Readonly<Record<string, number>>
 }
 
-/** UDP over node:dgram: one socket per local address and port, because Node cannot tell where a datagram was sent to. */
+/**
+ * UDP over node:dgram and, where it can be had, system calls for many datagrams. One socket per local address and port,
+ * because Node cannot tell where a datagram was sent to.
+ */
 export class UdpTransport implements Transport {
   readonly name = 'udp'
   readonly #options: UdpOptions
   readonly #log: Log
   readonly #io: PacketIo | undefined
+  readonly #batches: typeof loadBatches
   readonly #interfaces: () => Interfaces
   readonly #ports: readonly (readonly ['ike' | 'natt', number])[]
   readonly #pool: SendPool
@@ -75,9 +79,13 @@ export class UdpTransport implements Transport {
   #timer: NodeJS.Timeout | undefined
   #scan: Promise<void> | undefined
 
-  /** @param io - opens the sockets; absent: node:dgram does */
-  constructor(options: UdpOptions, log: Log, io?: PacketIo) {
+  /**
+   * @param io - opens the sockets; absent: node:dgram does
+   * @param batches - what its sockets need to do more than Node does; resolves to undefined where they cannot
+   */
+  constructor(options: UdpOptions, log: Log, io?: PacketIo, batches = loadBatches) {
     this.#options = options
+    this.#batches = batches
     this.#io = io
     this.#log = log
     this.#interfaces = options.interfaces ?? networkInterfaces
@@ -89,7 +97,7 @@ export class UdpTransport implements Transport {
             ['ike', ikePort],
             ['natt', nattPort],
           ]
-    this.#pool = new SendPool(queue, error => this.#sendFailed((error as NodeJS.ErrnoException).code ?? 'unknown'))
+    this.#pool = new SendPool(queue, code => this.#sendFailed(code))
   }
 
   async open(sink: TransportSink): Promise<void> {
@@ -280,10 +288,12 @@ export class UdpTransport implements Transport {
     return failures
   }
 
-  #open(local: LocalEndpoint): Promise<BoundSocket> {
+  async #open(local: LocalEndpoint): Promise<BoundSocket> {
     const { bufferSize = 4 << 20 } = this.#options
     const sink = this.#socketSink(local)
-    return this.#io?.available ? this.#io.bind(local, bufferSize, sink) : bindUdp(local, bufferSize, sink, this.#pool)
+    return this.#io?.available
+      ? this.#io.bind(local, bufferSize, sink)
+      : bindUdp(local, bufferSize, sink, this.#pool, await this.#batches())
   }
 
   #socketSink(local: LocalEndpoint): PacketIoSink<Flow> {

@@ -6,7 +6,7 @@ import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { loadLibc } from '../../../plugins/linux-fast/libc.ts'
 import { RawTransport } from '../../../plugins/raw/index.ts'
 import { SendPool } from '../../../plugins/udp/send-pool.ts'
-import { bindUdp } from '../../../plugins/udp/udp-socket.ts'
+import { bindUdp, loadBatches } from '../../../plugins/udp/udp-socket.ts'
 
 /** Sends three datagrams over the loopback device: 1400 octets with DF, the same without, 1100 with; says what came of it. */
 async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown> {
@@ -22,15 +22,16 @@ async function said(address: string, how: 'node:dgram' | 'FFI'): Promise<unknown
       failed.push(error.message)
     },
   }
-  const pool = new SendPool(10, error => {
-    failed.push((error as NodeJS.ErrnoException).code ?? error.message)
+  const pool = new SendPool(10, code => {
+    failed.push(code)
   })
+  const batches = await loadBatches()
   const local = { protocol: 17, role: 'natt', address, port: 0 } as const
-  const there = await bindUdp(local, 1 << 20, sink, pool)
+  const there = await bindUdp(local, 1 << 20, sink, pool, batches)
   const here: BoundSocket =
     how === 'FFI'
       ? await new FastIo(loadLibc(), { post: () => {}, release: async () => {} }).bind(local, 1 << 20, sink)
-      : await bindUdp(local, 1 << 20, sink, pool)
+      : await bindUdp(local, 1 << 20, sink, pool, batches)
   for (const [length, df] of [
     [1_400, true],
     [1_400, false],

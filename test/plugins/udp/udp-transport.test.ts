@@ -19,8 +19,8 @@ class Listener {
   changes = 0
   #wake = (): void => {}
 
-  constructor(options: UdpOptions) {
-    this.transport = new UdpTransport({ ikePort: 0, nattPort: 0, ...options }, silentLog)
+  constructor(options: UdpOptions, batches?: () => Promise<undefined>) {
+    this.transport = new UdpTransport({ ikePort: 0, nattPort: 0, ...options }, silentLog, undefined, batches)
   }
 
   async open(): Promise<this> {
@@ -67,12 +67,20 @@ const between = (from: LocalEndpoint, { address, port }: LocalEndpoint): Flow =>
   remote: { address, port },
 })
 
+/** Where there is no package koffi. */
+const nodeAlone = async (): Promise<undefined> => undefined
+
 const hasIPv6 = Object.values(networkInterfaces()).some(infos => infos?.some(one => one.address === '::1'))
 
+const EACH_WAY = [
+  ['by the batch', undefined],
+  ['by Node alone', nodeAlone],
+] as const
+
 for (const address of hasIPv6 ? ['127.0.0.1', '::1'] : ['127.0.0.1'])
-  test(`${address}: datagrams go both ways, on shared flows`, async () => {
-    const a = await new Listener({ addresses: [address] }).open()
-    const b = await new Listener({ addresses: [address] }).open()
+  test.each(EACH_WAY)(`${address}: datagrams go both ways, on shared flows, %s`, async (_, batches) => {
+    const a = await new Listener({ addresses: [address] }, batches).open()
+    const b = await new Listener({ addresses: [address] }, batches).open()
     const flow = between(a.local('ike'), b.local('natt'))
     const packet = datagram('one')
     a.transport.send(packet, flow)
@@ -85,7 +93,8 @@ for (const address of hasIPv6 ? ['127.0.0.1', '::1'] : ['127.0.0.1'])
     const onFlow = b.heard.filter(({ flow }) => flow.remote.port === a.local('ike').port)
     expect(onFlow).toHaveLength(3)
     expect(new Set(onFlow.map(({ flow }) => flow)).size).toBe(1)
-    expect(new Set(b.heard.map(({ packet }) => packet)).size).toBe(1)
+    // one object for what Node reads, one for what comes by the batch
+    expect(new Set(b.heard.map(({ packet }) => packet)).size).toBeLessThanOrEqual(2)
     const { port } = a.local('ike')
     expect(onFlow[0]!.flow).toEqual({ protocol: 17, local: b.local('natt'), remote: { address, port } })
     // the flow a datagram came on is the one to answer on
@@ -102,12 +111,40 @@ for (const address of hasIPv6 ? ['127.0.0.1', '::1'] : ['127.0.0.1'])
     })
   })
 
-test('the largest datagram passes', async () => {
+test.each(EACH_WAY)('the largest datagrams pass, %s', async (_, batches) => {
+  const a = await new Listener({ addresses: ['127.0.0.1'] }, batches).open()
+  const texts = ['1', '2', '3'].map(each => each.repeat(65_507))
+  for (const text of texts) a.transport.send(datagram(text), between(a.local('ike'), a.local('natt')))
+  await a.until(3)
+  expect(a.heard.map(({ text }) => text)).toEqual(texts)
+})
+
+test('hundreds of datagrams of two senders arrive in order, on their flows', async () => {
   const a = await new Listener({ addresses: ['127.0.0.1'] }).open()
-  const text = 'x'.repeat(65_507)
-  a.transport.send(datagram(text), between(a.local('ike'), a.local('natt')))
-  await a.until(1)
-  expect(a.heard[0]!.text).toBe(text)
+  const b = await new Listener({ addresses: ['127.0.0.1'] }).open()
+  const senders = [a.local('ike'), a.local('natt')]
+  for (let i = 0; i < 300; i++) {
+    const from = senders[Number(i % 7 === 0)]!
+    a.transport.send(datagram(`${from.port} ${i}`.padEnd(i * 3)), between(from, b.local('natt')))
+  }
+  await b.until(300)
+  for (const { port } of senders) {
+    const heard = b.heard.filter(({ flow }) => flow.remote.port === port)
+    const numbers = heard.map(({ text }) => Number(text.trim().split(' ')[1]))
+    expect(heard.every(({ text }) => text.startsWith(`${port} `))).toBe(true)
+    expect(numbers).toEqual([...numbers].sort((x, y) => x - y))
+    expect(new Set(heard.map(({ flow }) => flow)).size).toBe(1)
+  }
+  expect(a.transport.stats()).toMatchObject({ sent: 300, sendErrors: {}, queueDrops: 0 })
+})
+
+test('what was sent before a socket closes goes out', async () => {
+  const a = await new Listener({ addresses: ['127.0.0.1'] }).open()
+  const b = await new Listener({ addresses: ['127.0.0.1'] }).open()
+  a.transport.send(datagram('last words'), between(a.local('ike'), b.local('ike')))
+  await a.transport.close()
+  await b.until(1)
+  expect(b.heard[0]!.text).toBe('last words')
 })
 
 test('a busy port is named, and nothing stays bound', async () => {
@@ -163,24 +200,27 @@ test('follows the addresses of the host', async () => {
   expect(a.transport.carries(between(kept, kept))).toBe(false)
 })
 
-test('sends that cannot work are counted, never thrown', async () => {
-  const a = await new Listener({ addresses: ['127.0.0.1'], queue: 3 }).open()
+test.each(EACH_WAY)('sends that cannot work are counted, never thrown, %s', async (_, batches) => {
+  const a = await new Listener({ addresses: ['127.0.0.1'], queue: 3 }, batches).open()
   const local = a.local('ike')
   const to = (address: string, port = 9): Flow => ({ protocol: 17, local, remote: { address, port } })
   a.transport.send(datagram('x'), between({ ...local, address: '192.0.2.1' }, local))
   a.transport.send(datagram('x'), { ...to('127.0.0.1'), protocol: 50 })
   expect(a.transport.stats().unbound).toBe(2)
-  a.transport.send(datagram('x'), to('127.0.0.1', 0)) // dgram throws
+  a.transport.send(datagram('x'), to('127.0.0.1', 0)) // dgram throws, the kernel says EINVAL
   a.transport.send(datagram('x'), to('203.0.113.1')) // from loopback to outside: the kernel refuses
   a.transport.send(datagram('x'.repeat(65_508)), to('127.0.0.1'))
   await new Promise(resolve => setImmediate(resolve))
   const { sendErrors } = a.transport.stats()
-  expect(sendErrors).toMatchObject({ ERR_SOCKET_BAD_PORT: 1, EMSGSIZE: 1 })
+  expect(sendErrors).toMatchObject({
+    [batches === undefined ? 'EINVAL' : 'ERR_SOCKET_BAD_PORT']: expect.any(Number),
+    EMSGSIZE: 1,
+  })
   expect(Object.values(sendErrors).reduce((sum, count) => sum + count, 0)).toBe(3)
 })
 
 test('datagrams waiting for the kernel are bounded', async () => {
-  const a = await new Listener({ addresses: ['127.0.0.1'], queue: 8 }).open()
+  const a = await new Listener({ addresses: ['127.0.0.1'], queue: 8 }, nodeAlone).open()
   const flow = between(a.local('ike'), a.local('natt'))
   for (let i = 0; i < 20; i++) a.transport.send(datagram(`${i}`), flow)
   expect(a.transport.stats()).toMatchObject({ sent: 8, queueDrops: 12 })
