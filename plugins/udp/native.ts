@@ -39,11 +39,12 @@ export async function loadNative(): Promise<Native | undefined> {
 }
 
 /** Linux's numbers; these hold on x86, Arm and RISC-V. */
-export const Sys = { AF_INET: 2, AF_INET6: 10, MSG_DONTWAIT: 0x40, EINTR: 4, EAGAIN: 11 } as const
+export const Sys = { AF_INET: 2, AF_INET6: 10, MSG_DONTWAIT: 0x40, EINTR: 4, EAGAIN: 11, EMSGSIZE: 90 } as const
 
-/** Octets of struct msghdr, mmsghdr, iovec and of sockaddr_in6, the larger of the two families. */
+/** Octets of struct msghdr, mmsghdr, cmsghdr, iovec and of sockaddr_in6, the larger of the two families. */
 export const MSGHDR = 56
 export const MMSGHDR = 64
+export const CMSG_HEADER = 16
 export const IOVEC = 16
 export const SOCKADDR = 28
 /** Offsets in struct msghdr. */

@@ -1,5 +1,5 @@
 import type { Endpoint } from '../../core/contracts/net.ts'
-import { MSGHDR, Msg, type Native, Sys, setAddress, sockaddr } from './native.ts'
+import { CMSG_HEADER, MSGHDR, Msg, type Native, Sys, setAddress, sockaddr } from './native.ts'
 import type { Refused } from './sender.ts'
 
 /** Linux's numbers; these hold on x86, Arm and RISC-V. */
@@ -8,10 +8,8 @@ const V6 = { level: 41, discover: 23, errors: 25 } as const
 /** Values of IP_MTU_DISCOVER: the kernel fragments what is too big for the path, or refuses it. */
 const WANT = 1
 const DO = 2
-const EMSGSIZE = 90
 const MSG_ERRQUEUE = 0x2000
-/** Octets of struct cmsghdr, and what is behind struct msghdr here: iovec, name, control messages. */
-const CMSG_HEADER = 16
+/** What is behind struct msghdr here: iovec, name, control messages. */
 const IOV_AT = MSGHDR
 const NAME_AT = IOV_AT + 16
 const CONTROL_AT = NAME_AT + 64
@@ -58,7 +56,7 @@ export function pathMtuDiscovery(native: Native): PathMtuDiscovery {
       const [level, type] = [view.getInt32(CONTROL_AT + 8, true), view.getInt32(CONTROL_AT + 12, true)]
       // struct sock_extended_err of linux/errqueue.h: errno, origin, type, code, padding, info
       const about = level === V4.level ? type === V4.errors : type === V6.errors
-      if (about && view.getUint32(CONTROL_AT + CMSG_HEADER, true) === EMSGSIZE)
+      if (about && view.getUint32(CONTROL_AT + CMSG_HEADER, true) === Sys.EMSGSIZE)
         mtu = view.getUint32(CONTROL_AT + CMSG_HEADER + 8, true)
     }
     return mtu
