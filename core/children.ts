@@ -7,7 +7,7 @@ import type { IkeSa } from './ike/ike-sa.ts'
 import { wipeDirection } from './ike/keys.ts'
 import { type Claims, claimant } from './ipsec/claims.ts'
 import type { PortablePlane } from './ipsec/portable-plane.ts'
-import { SelectorPair } from './ipsec/selector.ts'
+import { type SelectorPair, selectorPair } from './ipsec/selector.ts'
 import { isAh } from './ipsec/transforms.ts'
 import { rawFlow } from './path/none.ts'
 
@@ -76,7 +76,7 @@ export class Children {
         why: `${encap.name} has no local endpoint for ${isAh(child.suite) ? 'AH' : 'ESP'} beside ${showEndpoint(sa.carrying.local)}`,
       }
     const spec = childSpec(sa, child, mode, encap, flow)
-    const selectors = new SelectorPair(spec.local, spec.remote)
+    const selectors = selectorPair(spec.local, spec.remote)
     const conflict = this.#claims.conflict(selectors, claimant(spec))
     if (conflict !== undefined) return { code: 'PLANE_REFUSED', why: conflict }
     const plane = this.#planes.find(plane => plane.refuses(spec) === undefined) ?? this.#portable

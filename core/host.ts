@@ -35,6 +35,7 @@ import { checkOverlaps } from './policy/overlap.ts'
 import { problemsShown } from './policy/problems.ts'
 import { remedies } from './policy/remedies.ts'
 import { matchRule, rulesFor } from './policy/rules.ts'
+import { Verdicts } from './policy/verdicts.ts'
 import { Pool } from './pools.ts'
 import { SeenAs } from './seen-as.ts'
 import { sameEnd } from './unique.ts'
@@ -87,6 +88,14 @@ const looksLikeTurn = (firstOctet: number): boolean => firstOctet < 4 || (firstO
 /** Whether all SAs of an identity are of one host, which has one address. */
 const isOneHost = ({ unique }: PeerSettings): boolean => unique === 'replace' || unique === 'keep'
 
+/** The first of judged plans, or why there is none. */
+function best(judged: readonly JudgedPlan[]): ChosenPlan {
+  const [first] = judged
+  if (first?.usable) return { plan: first.plan, why: first.reasons.join('; ') }
+  const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
+  return { plan: undefined, why: why || 'no strategy is loaded for some slot' }
+}
+
 /** The house as IKE sees it: loaded strategies, configuration, pools, randomness. */
 export class Host implements IkeHost {
   readonly crypto: CryptoProvider
@@ -103,6 +112,7 @@ export class Host implements IkeHost {
   readonly #pools = new Map<string, Pool>()
   readonly leases: Leases
   readonly #seenAs: SeenAs
+  readonly #verdicts = new Verdicts<ChosenPlan>()
   #locals: readonly LocalEndpoint[] = []
   #facts: Facts = {}
   #serial = 0
@@ -184,11 +194,14 @@ export class Host implements IkeHost {
   ): ChosenPlan {
     const obstacle = this.#obstacle(child, facts)
     if (obstacle !== undefined) return { plan: undefined, why: obstacle }
-    const judged = this.judge(peer, child, facts, fixed, history)
-    const best = judged[0]
-    if (best?.usable) return { plan: best.plan, why: best.reasons.join('; ') }
-    const why = judged.map(j => `${j.plan.path}+${j.plan.encap}+${j.plan.mode}: ${j.reasons.join(', ')}`).join('; ')
-    return { plan: undefined, why: why || 'no strategy is loaded for some slot' }
+    if (history !== undefined) return best(this.judge(peer, child, facts, fixed, history))
+    const { path, encap, mode } = fixed
+    const about = [peer.name, child?.name, child?.mode, child?.protocol, path, encap, mode].join('\0')
+    return this.#verdicts.of(about, facts, watch => {
+      const known = watch(derive(this.#known(peer, child, facts)))
+      const wanted = this.#wanted(peer, child, facts, fixed)
+      return best(choose(known, this.#settings.policy.rules, this.#strategies, wanted))
+    })
   }
 
   judge(

@@ -52,7 +52,10 @@ interface StrategyBase {
   readonly finds?: readonly string[]
   /** What it needs of the network or the peer to work, in words, for `natweave check`: "UDP gets through". */
   readonly needs?: string
-  /** Pure: can this strategy serve in `plan` under these facts, and at what cost. Unknown facts are not bad news. */
+  /**
+   * Pure: can this strategy serve in `plan` under these facts, and at what cost. Unknown facts are not bad news. It looks at
+   * what facts say, not at who said so and when: the same is not asked again for every peer.
+   */
   assess(facts: Facts, plan: Plan): Assessment
   /** What it adds to and reads from IKE messages; fresh objects, called once per IKE SA. */
   tasks?(): readonly IkeTask[]

@@ -22,6 +22,7 @@ import type { Exchange } from './exchange.ts'
 import { fit, fromIdentification, isExact, sameIdentity, showIdentity, toIdentification } from './identity.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { Inform } from './informational.ts'
+import type { Nonces } from './keys.ts'
 import { acceptMobike, answerMobike, offerMobike } from './mobike.ts'
 import { findError, findNotify, notify } from './notify.ts'
 import { choosePlan } from './plan.ts'
@@ -108,26 +109,26 @@ export class AuthExchange implements Exchange {
     sa.virtual = addresses
     sa.dns = dns
     acceptMobike(sa, message)
+    const { ni, nr } = sa.channel!
     sa.establish(false, now)
     readLifetime(sa, payloads, now)
     receiveTicket(sa, payloads, now)
     if (addresses.length > 0) sa.effect({ type: 'addresses' })
-    this.#child(sa, message, now)
+    this.#child(sa, message, { ni, nr }, now)
     // what the NAT does now is what later answers are compared with
     if (sa.mobility.watchesMapping(sa)) sa.enqueue(sa.behaviour.liveness(), now)
   }
 
-  #child(sa: IkeSa, message: IncomingMessage, now: number): void {
+  #child(sa: IkeSa, message: IncomingMessage, nonces: Nonces, now: number): void {
     const intent = this.#intent
-    if (intent !== undefined) this.#first(sa, intent, message, now)
+    if (intent !== undefined) this.#first(sa, intent, message, nonces, now)
     for (const child of wantedChildren(sa))
       if (child.name !== intent?.settings.name) sa.enqueue(new ChildExchange(child), now)
     sa.enqueue(new Renewed(), now)
   }
 
-  #first(sa: IkeSa, intent: ChildIntent, message: IncomingMessage, now: number): void {
-    const { ni, nr } = sa.channel!
-    const result = acceptAnswer(sa, intent, message, { ni, nr }, undefined)
+  #first(sa: IkeSa, intent: ChildIntent, message: IncomingMessage, nonces: Nonces, now: number): void {
+    const result = acceptAnswer(sa, intent, message, nonces, undefined)
     if (!isFailure(result)) return addChild(sa, result.complete([], now), true)
     sa.effect({ type: 'child-failed', name: intent.settings.name, code: result.code, why: result.why })
     rejectAnswer(sa, intent, message.payloads, now)
@@ -207,11 +208,12 @@ function accept(
   sa.initOctets = undefined
   const contact = findNotify(payloads, NotifyType.INITIAL_CONTACT) !== undefined
   refuseSecond(sa, contact)
+  const { ni, nr } = sa.channel!
   const admit = (at: number): Payload[] => {
     sa.establish(contact, at)
     return [
       ...proof,
-      ...firstChild(sa, identity, payloads, at),
+      ...firstChild(sa, identity, payloads, { ni, nr }, at),
       ...mobike,
       ...announceLifetime(sa, at),
       ...grantTicket(sa, payloads, at),
@@ -232,7 +234,13 @@ function refuseSecond(sa: IkeSa, contact: boolean): void {
   if (rejected !== undefined) throw new PeerError('PEER_UNIQUE', rejected, NotifyType.AUTHENTICATION_FAILED)
 }
 
-function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[], now: number): Payload[] {
+function firstChild(
+  sa: IkeSa,
+  identity: Identity,
+  payloads: readonly Payload[],
+  nonces: Nonces,
+  now: number,
+): Payload[] {
   const childless = payloadOf(payloads, 'SA') === undefined
   const cp = payloadOf(payloads, 'CP')
   const configuration = cp === undefined ? [] : assignAddresses(sa, identity, cp)
@@ -242,8 +250,7 @@ function firstChild(sa: IkeSa, identity: Identity, payloads: readonly Payload[],
     return [notify(NotifyType.INTERNAL_ADDRESS_FAILURE)]
   }
   if (childless) return configuration
-  const { ni, nr } = sa.channel!
-  const result = answerChild(sa, payloads, { ni, nr }, undefined)
+  const result = answerChild(sa, payloads, nonces, undefined)
   if (isFailure(result)) {
     sa.effect({ type: 'child-failed', name: '', code: result.code, why: result.why })
     return [...configuration, notify(result.notify, result.data)]

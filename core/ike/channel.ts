@@ -1,7 +1,15 @@
 import { wipe } from './equal.ts'
 import type { IkeSa } from './ike-sa.ts'
 import { reportIkeKeys } from './keylog.ts'
-import { deriveIkeKeys, type IkeKeys, rekeyedSkeyseed, resumedSkeyseed, skeyseed, wipeIkeKeys } from './keys.ts'
+import {
+  deriveIkeKeys,
+  type IkeKeys,
+  reduceIkeKeys,
+  rekeyedSkeyseed,
+  resumedSkeyseed,
+  skeyseed,
+  wipeIkeKeys,
+} from './keys.ts'
 import { Protector } from './protect.ts'
 import type { IkeSuite } from './suite.ts'
 
@@ -65,6 +73,14 @@ export function destroyChannel({ inbound, outbound, keys, plain, before }: Chann
   outbound.destroy()
   wipeIkeKeys(keys)
   if (plain !== undefined) wipe(plain.d, plain.pi, plain.pr)
+}
+
+const NO_NONCE = new Uint8Array(0)
+
+/** The SA stands: AUTH and the first Child SA have used what goes now. */
+export function settleChannel(sa: IkeSa): void {
+  const { keys, ...channel } = sa.channel!
+  sa.channel = { ...channel, keys: reduceIkeKeys(keys), ni: NO_NONCE, nr: NO_NONCE }
 }
 
 export function setChannel(sa: IkeSa, suite: IkeSuite, keys: IkeKeys, ni: Uint8Array, nr: Uint8Array): void {

@@ -59,13 +59,15 @@ export function requestCertificates(credentials: readonly PeerCredentials[]): Pa
 export function readWishes(payloads: readonly Payload[], before: PeerWishes = NO_WISHES): PeerWishes {
   const hashes = findNotify(payloads, NotifyType.SIGNATURE_HASH_ALGORITHMS)
   const request = payloads.find(p => p.type === 'CERTREQ' && p.encoding === CertEncoding.X509_SIGNATURE)
+  const rawKeys = payloads.some(p => p.type === 'CERTREQ' && p.encoding === CertEncoding.RAW_PUBLIC_KEY)
+  if (hashes === undefined && request === undefined && !rawKeys) return before
   const data = request?.type === 'CERTREQ' ? request.data : new Uint8Array(0)
   const count = Math.min(MAX_AUTHORITIES, Math.floor(data.length / HASH))
   const authorities = Array.from({ length: count }, (_, i) => data.slice(i * HASH, (i + 1) * HASH))
   return {
     hashes: hashes === undefined ? before.hashes : readHashes(hashes.data),
     authorities: [...before.authorities, ...authorities],
-    rawKeys: before.rawKeys || payloads.some(p => p.type === 'CERTREQ' && p.encoding === CertEncoding.RAW_PUBLIC_KEY),
+    rawKeys: before.rawKeys || rawKeys,
   }
 }
 

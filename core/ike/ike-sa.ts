@@ -21,7 +21,7 @@ import {
 } from '../wire/index.ts'
 import { Backlog } from './backlog.ts'
 import { createBudget } from './budget.ts'
-import { type Channel, destroyChannel, type InitOctets } from './channel.ts'
+import { type Channel, destroyChannel, type InitOctets, settleChannel } from './channel.ts'
 import { NO_WISHES, type PeerWishes } from './credentials.ts'
 import { DatagramSize } from './datagram-size.ts'
 import type { EapResponder } from './eap-auth.ts'
@@ -520,6 +520,7 @@ export class IkeSa implements IkeSaView {
 
   startTimers(now: number): void {
     this.state = 'established'
+    settleChannel(this)
     this.establishedAt = now
     const rekey = this.settings!.rekeyMs
     // both ends rekeying at the same moment is the common collision: spread them

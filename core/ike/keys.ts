@@ -120,9 +120,7 @@ export function deriveIkeKeys(
   const ar = take(integ)
   const initiator = { encr: take(encr), salt: take(salt), integ: ai }
   const responder = { encr: take(encr), salt: take(salt), integ: ar }
-  const keys = { d, initiator, responder, pi: take(prf), pr: take(prf) }
-  wipe(keymat)
-  return keys
+  return { d, initiator, responder, pi: take(prf), pr: take(prf) }
 }
 
 /**
@@ -144,9 +142,7 @@ export function deriveChildKeys(
   const keymat = prfPlus(crypto, prf, d, [first, ni, nr, ...additional], 2 * (encr + salt + integ))
   const take = cutter(keymat)
   const direction = () => ({ encr: take(encr), salt: take(salt), integ: take(integ) })
-  const keys = { initiator: direction(), responder: direction() }
-  wipe(keymat)
-  return keys
+  return { initiator: direction(), responder: direction() }
 }
 
 /**
@@ -184,17 +180,26 @@ export function wipeIkeKeys({ d, initiator, responder, pi, pr }: IkeKeys): void 
   wipeDirection(responder)
 }
 
+/** Of an IKE SA that stands: all but SK_d is wiped, since `Protector`s keep copies of what they work with. */
+export function reduceIkeKeys(keys: IkeKeys): IkeKeys {
+  const d = keys.d.slice()
+  wipeIkeKeys(keys)
+  return { ...SPENT, d }
+}
+
 export const wipeDirection = ({ encr, salt, integ }: DirectionKeys): void => wipe(encr, salt, integ)
 
 /** What an AEAD has in place of an integrity key, and others of a salt: the header of a view is larger than most keys. */
 const NONE = new Uint8Array(0)
+const NO_KEYS: DirectionKeys = { encr: NONE, salt: NONE, integ: NONE }
+const SPENT = { initiator: NO_KEYS, responder: NO_KEYS, pi: NONE, pr: NONE }
 
-/** Each key gets memory of its own, so that wiping one touches no other. */
+/** Parts of one piece of memory, one after the other: wiping one touches no other. */
 function cutter(keymat: Uint8Array): (length: number) => Uint8Array {
   let at = 0
   return length => {
     at += length
-    return length === 0 ? NONE : keymat.slice(at - length, at)
+    return length === 0 ? NONE : keymat.subarray(at - length, at)
   }
 }
 

@@ -42,7 +42,7 @@ export class Mobility {
   #accepted: Flow | undefined
   /** Flows over which the request under way was sent beside the usual one. */
   #probed: readonly Flow[] = []
-  readonly #refused = new Set<string>()
+  #refused: Set<string> | undefined
   #natTries = 0
   #mapping: string | undefined
   #announced = ''
@@ -124,7 +124,7 @@ export class Mobility {
   /** The peer uses the new addresses: perhaps a NAT has come or gone. */
   updated(sa: IkeSa, now: number): void {
     this.#accepted = undefined
-    this.#refused.clear()
+    this.#refused = undefined
     this.#natTries = 0
     this.#mapping = knownFact(sa.facts, 'natMapping')
     const moved = this.carried !== undefined
@@ -137,11 +137,12 @@ export class Mobility {
   refused(sa: IkeSa, why: 'nat' | 'unacceptable', now: number): void {
     if (why === 'nat' && ++this.#natTries < NAT_TRIES) return this.update(sa, now)
     this.#natTries = 0
-    this.#refused.add(pairKey(sa.flow))
+    const refused = this.#refused ?? new Set()
+    this.#refused = refused.add(pairKey(sa.flow))
     const own = ownAddresses(sa)
     const next = [...(this.#accepted === undefined ? [] : [this.#accepted]), ...addressPairs(sa, this.peerAddresses)]
     const flow = next.find(
-      ({ local, remote }) => own.includes(local.address) && !this.#refused.has(pairKey({ local, remote })),
+      ({ local, remote }) => own.includes(local.address) && !refused.has(pairKey({ local, remote })),
     )
     if (flow === undefined) throw new PeerError('PEER_ADDRESSES', 'the peer accepts none of the addresses')
     this.migrate(sa, flow, now)

@@ -33,35 +33,37 @@ export interface Pending {
 
 /** What a peer has begun on an IKE SA, found again by the link it was given. */
 export class PendingFollowUps {
-  readonly #waiting = new Map<string, { readonly pending: Pending; readonly due: number }>()
+  /** Absent while there are none, as nearly always. */
+  #waiting: Map<string, { readonly pending: Pending; readonly due: number }> | undefined
 
   get deadline(): number {
     // each is put in when its time begins, so that the oldest is due first
-    for (const { due } of this.#waiting.values()) return due
+    for (const { due } of this.#waiting?.values() ?? []) return due
     return Infinity
   }
 
   get size(): number {
-    return this.#waiting.size
+    return this.#waiting?.size ?? 0
   }
 
   get full(): boolean {
-    return this.#waiting.size >= MAX_PENDING
+    return this.size >= MAX_PENDING
   }
 
   /** Whether something is under way that is to replace this SA. */
   replaces(what: ChildSa | 'ike'): boolean {
-    return [...this.#waiting.values()].some(({ pending }) => pending.replaces === what)
+    return [...(this.#waiting?.values() ?? [])].some(({ pending }) => pending.replaces === what)
   }
 
   /** The peer begins anew, or it is settled in another way. */
   forget(what: ChildSa | 'ike'): void {
-    for (const [link, { pending }] of this.#waiting) if (pending.replaces === what) this.#drop(link)
+    for (const [link, { pending }] of this.#waiting ?? []) if (pending.replaces === what) this.#drop(link)
   }
 
   /** @returns N(ADDITIONAL_KEY_EXCHANGE), by which the peer goes on */
   add(pending: Pending, rng: Rng, now: number): Payload {
     const link = rng.bytes(LINK)
+    this.#waiting ??= new Map()
     this.#waiting.set(keyOf(link), { pending, due: now + PATIENCE_MS })
     return notify(NotifyType.ADDITIONAL_KEY_EXCHANGE, link)
   }
@@ -69,7 +71,7 @@ export class PendingFollowUps {
   /** @throws PeerError for anything but the key exchange whose turn it is: the IKE SA ends */
   respond(sa: IkeSa, { payloads }: IncomingMessage, now: number): Payload[] {
     const link = keyOf(findNotify(payloads, NotifyType.ADDITIONAL_KEY_EXCHANGE)?.data)
-    const pending = this.#waiting.get(link)?.pending
+    const pending = this.#waiting?.get(link)?.pending
     if (pending === undefined || sa.state !== 'established' || !pending.possible()) {
       this.#drop(link)
       sa.drop('followup-unknown')
@@ -85,7 +87,7 @@ export class PendingFollowUps {
         NotifyType.INVALID_SYNTAX,
       )
     const { publicValue, shared } = answerKeyExchange(sa.crypto, method, ke.data, sa.rng)
-    this.#waiting.delete(link)
+    this.#waiting!.delete(link)
     const secrets = [...pending.secrets, shared]
     const answer: Payload = { type: 'KE', group: method, data: publicValue }
     // each has a link of its own, so that none can be used twice or out of its turn
@@ -96,16 +98,16 @@ export class PendingFollowUps {
   }
 
   timeout(now: number): void {
-    for (const [link, { due }] of this.#waiting) if (now >= due) this.#drop(link)
+    for (const [link, { due }] of this.#waiting ?? []) if (now >= due) this.#drop(link)
   }
 
   clear(): void {
-    for (const link of this.#waiting.keys()) this.#drop(link)
+    for (const link of this.#waiting?.keys() ?? []) this.#drop(link)
   }
 
   #drop(link: string): void {
-    wipe(...(this.#waiting.get(link)?.pending.secrets ?? []))
-    this.#waiting.delete(link)
+    wipe(...(this.#waiting?.get(link)?.pending.secrets ?? []))
+    this.#waiting?.delete(link)
   }
 }
 

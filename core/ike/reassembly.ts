@@ -70,7 +70,8 @@ interface Incomplete {
 /** Incomplete messages of one IKE SA: one request and one response at most, since windows are of one. */
 export class Reassembly {
   readonly #budget: ReassemblyBudget
-  readonly #incomplete = new Map<boolean, Incomplete>()
+  /** By whether it is a response; absent while there are none, as nearly always. */
+  #incomplete: Map<boolean, Incomplete> | undefined
 
   constructor(budget: ReassemblyBudget) {
     this.#budget = budget
@@ -79,7 +80,7 @@ export class Reassembly {
   /** When `timeout` has something to forget. */
   get deadline(): number {
     let due = Infinity
-    for (const incomplete of this.#incomplete.values()) due = Math.min(due, incomplete.due)
+    for (const incomplete of this.#incomplete?.values() ?? []) due = Math.min(due, incomplete.due)
     return due
   }
 
@@ -93,7 +94,7 @@ export class Reassembly {
     if (total > MAX_FRAGMENTS) return 'fragment-count'
     // all but the first have no payload of their own to name
     if ((number === 1) !== (skf.inner !== 0)) return 'fragment-malformed'
-    let whole = this.#incomplete.get(response)
+    let whole = this.#incomplete?.get(response)
     // a message after it: the one before is of no interest any more
     if (whole !== undefined && whole.messageId !== fragment.messageId) whole = this.#forget(response)
     if (whole !== undefined && whole.exchange !== fragment.exchange) return 'fragment-malformed'
@@ -118,7 +119,7 @@ export class Reassembly {
   /** @returns how many messages were given up */
   timeout(now: number): number {
     let expired = 0
-    for (const [response, { due }] of this.#incomplete)
+    for (const [response, { due }] of this.#incomplete ?? [])
       if (due <= now) {
         this.#forget(response)
         expired++
@@ -127,7 +128,7 @@ export class Reassembly {
   }
 
   clear(): void {
-    for (const response of this.#incomplete.keys()) this.#forget(response)
+    for (const response of this.#incomplete?.keys() ?? []) this.#forget(response)
   }
 
   #begin({ messageId, exchange, response, skf }: Fragment, now: number): Incomplete {
@@ -141,6 +142,7 @@ export class Reassembly {
       largest: 0,
       due: now + TIMEOUT_MS,
     }
+    this.#incomplete ??= new Map()
     this.#incomplete.set(response, begun)
     return begun
   }
@@ -151,9 +153,10 @@ export class Reassembly {
   }
 
   #forget(response: boolean): undefined {
-    const gone = this.#incomplete.get(response)
+    const gone = this.#incomplete?.get(response)
     if (gone === undefined) return
-    this.#incomplete.delete(response)
+    this.#incomplete!.delete(response)
+    if (this.#incomplete!.size === 0) this.#incomplete = undefined
     this.#budget.give(gone.octets + gone.parts.size * KEEPING)
   }
 }

@@ -51,10 +51,10 @@ interface Ranged {
   readonly range: AddressRange
 }
 
-const ranged = (selector: Selector): Ranged => ({
-  selector,
-  range: { start: parseAddress(selector.start)!, end: parseAddress(selector.end)! },
-})
+function ranged(selector: Selector): Ranged {
+  const start = parseAddress(selector.start)!
+  return { selector, range: { start, end: selector.end === selector.start ? start : parseAddress(selector.end)! } }
+}
 
 /** All of one address family. */
 export const everything = (family: 4 | 6): Selector => ({
@@ -77,7 +77,18 @@ export const host = (address: Address): Selector => ({
  * Configured selectors as ranges.
  * @param dynamic - what `dynamic` stands for: the virtual addresses, else the outer address
  */
-export function fromSettings(settings: readonly SelectorSettings[], dynamic: readonly Selector[]): Selector[] {
+export function fromSettings(settings: readonly SelectorSettings[], dynamic: readonly Selector[]): readonly Selector[] {
+  const known = fixed.get(settings)
+  if (known !== undefined) return known
+  const list = ranges(settings, dynamic)
+  if (settings.every(({ range }) => range !== 'dynamic')) fixed.set(settings, Object.freeze(list))
+  return list
+}
+
+/** Lists without `dynamic` are the same for all SAs. */
+const fixed = new WeakMap<readonly SelectorSettings[], readonly Selector[]>()
+
+function ranges(settings: readonly SelectorSettings[], dynamic: readonly Selector[]): Selector[] {
   return settings.flatMap(({ range, protocol, startPort, endPort }) => {
     if (range === 'dynamic') return dynamic.map(s => ({ ...s, protocol, startPort, endPort }))
     const { start, end } = prefixRange(range)
@@ -117,7 +128,8 @@ export const sameSelector = (a: Selector, b: Selector): boolean =>
  * The responder's narrowing, RFC 7296 §2.9: what of `proposed` the policy `allowed` covers, at most 64 selectors. Empty:
  * TS_UNACCEPTABLE. A selector that another one in the result contains is left out.
  */
-export function narrow(proposed: readonly Selector[], allowed: readonly Selector[]): Selector[] {
+export function narrow(proposed: readonly Selector[], allowed: readonly Selector[]): readonly Selector[] {
+  if (proposed.length === 1 && allowed.length === 1 && sameSelector(proposed[0]!, allowed[0]!)) return allowed
   const limits = allowed.map(ranged)
   let kept: Ranged[] = []
   for (const selector of proposed) {

@@ -3,33 +3,59 @@ import type { ChildCounters, ChildSaSpec } from '../contracts/data-plane.ts'
 import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Flow } from '../contracts/net.ts'
+import { UsageError } from '../errors.ts'
 import { AhOpener, AhSealer } from './ah.ts'
 import { EspOpener, EspSealer } from './esp.ts'
 import { innerMtu } from './overhead.ts'
 import type { PathMtu, PathMtus } from './path-mtu.ts'
 import { ReplayWindow } from './replay.ts'
 import { countersOf, SaMemory, Word } from './sa-memory.ts'
-import { hasAllPorts, SelectorPair } from './selector.ts'
-import { isAh } from './transforms.ts'
+import { hasAllPorts, type SelectorPair, selectorPair } from './selector.ts'
+import { isAh, refusesSuite } from './transforms.ts'
 
 /** What became of a limit since the last look. */
 export type Expiry = 'soft-expiry' | 'hard-expiry' | undefined
 
-/** One installed Child SA: keys of both directions, replay window, counters and lifetime. */
+/** What works on packets. */
+interface Working {
+  readonly sealer: EspSealer | AhSealer
+  readonly opener: EspOpener | AhOpener
+  readonly window: ReplayWindow
+}
+
+const IDLE: ChildCounters = Object.freeze({
+  packetsIn: 0,
+  octetsIn: 0,
+  packetsOut: 0,
+  octetsOut: 0,
+  drops: Object.freeze({}),
+  lastIn: 0,
+  lastOut: 0,
+})
+
+const keysOf = ({ inbound, outbound }: ChildSaSpec): readonly Uint8Array[] =>
+  [inbound, outbound].flatMap(({ encr, salt, integ }) => [encr, salt, integ])
+
+/**
+ * One installed Child SA: keys of both directions, replay window, counters and lifetime. Until its first packet it is little
+ * more than its keys: most SAs of a gateway are idle, and what works on packets is large.
+ */
 export class InstalledSa {
   spec: ChildSaSpec
   readonly selectors: SelectorPair
   readonly ah: boolean
-  readonly sealer: EspSealer | AhSealer
-  readonly opener: EspOpener | AhOpener
-  readonly window: ReplayWindow
   flow: Flow
   /** An opened packet needs no room in front of where it was. */
   readonly growsNot: boolean
   /** Inner packets may be cut before they are protected: the other end's selectors take every part. */
   readonly mayCut: boolean
-  readonly #memory: SaMemory
-  readonly #numbers: Float64Array
+  readonly #crypto: PacketCrypto
+  readonly #rng: Rng
+  /** Those of `keysOf` one after the other, until `#working` has them. */
+  #keys: Uint8Array | undefined
+  #working: Working | undefined
+  #memory: SaMemory | undefined
+  #destroyed = false
   readonly #softAt: number
   readonly #hardAt: number
   /** Which limits are the next to be met: the soft ones, the hard ones once those were said. */
@@ -56,21 +82,18 @@ export class InstalledSa {
     now: number,
     memory?: ArrayBufferLike,
   ) {
-    this.#memory = new SaMemory(spec.replayWindow, memory)
-    this.#numbers = this.#memory.numbers
+    const refusal = refusesSuite(crypto, spec.suite, spec.inbound) ?? refusesSuite(crypto, spec.suite, spec.outbound)
+    if (refusal !== undefined) throw new UsageError('USAGE_UNSUPPORTED_TRANSFORM', refusal)
+    this.#crypto = crypto
+    this.#rng = rng
+    if (memory !== undefined) this.#memory = new SaMemory(spec.replayWindow, memory)
     this.spec = spec
     this.flow = spec.flow
     this.growsNot = (spec.mode.saves ?? (spec.mode.name === 'tunnel' ? 0 : 1)) === 0
     this.mayCut = this.growsNot && [...spec.local, ...spec.remote].every(hasAllPorts)
-    this.selectors = new SelectorPair(spec.local, spec.remote)
+    this.selectors = selectorPair(spec.local, spec.remote)
     this.ah = isAh(spec.suite)
-    this.sealer = this.ah
-      ? new AhSealer(crypto, spec.suite, spec.outbound, spec.ahAlign)
-      : new EspSealer(crypto, spec.suite, spec.outbound, rng, 1, this.#memory)
-    this.opener = this.ah
-      ? new AhOpener(crypto, spec.suite, spec.inbound)
-      : new EspOpener(crypto, spec.suite, spec.inbound)
-    this.window = new ReplayWindow(spec.replayWindow, spec.suite.esn, this.#memory)
+    this.#keys = concatenated(keysOf(spec))
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs
     this.#lookAhead()
@@ -78,9 +101,53 @@ export class InstalledSa {
     this.#path = paths.use(spec.flow)
   }
 
+  get sealer(): EspSealer | AhSealer {
+    return (this.#working ?? this.#wake()).sealer
+  }
+
+  get opener(): EspOpener | AhOpener {
+    return (this.#working ?? this.#wake()).opener
+  }
+
+  get window(): ReplayWindow {
+    return (this.#working ?? this.#wake()).window
+  }
+
+  get #state(): SaMemory {
+    this.#memory ??= new SaMemory(this.spec.replayWindow)
+    return this.#memory
+  }
+
+  #wake(): Working {
+    const { suite, outbound, inbound, ahAlign, replayWindow } = this.spec
+    const [crypto, memory] = [this.#crypto, this.#state]
+    let at = 0
+    const [encrIn, saltIn, integIn, encr, salt, integ] = keysOf(this.spec).map(({ length }) => {
+      at += length
+      return this.#keys!.subarray(at - length, at)
+    })
+    const theirs = { spi: inbound.spi, encr: encrIn!, salt: saltIn!, integ: integIn! }
+    const mine = { spi: outbound.spi, encr: encr!, salt: salt!, integ: integ! }
+    const working = {
+      sealer: this.ah
+        ? new AhSealer(crypto, suite, mine, ahAlign)
+        : new EspSealer(crypto, suite, mine, this.#rng, 1, memory),
+      opener: this.ah ? new AhOpener(crypto, suite, theirs) : new EspOpener(crypto, suite, theirs),
+      window: new ReplayWindow(replayWindow, suite.esn, memory),
+    }
+    this.#keys!.fill(0)
+    this.#keys = undefined
+    this.#working = working
+    return working
+  }
+
   /** True once a hard limit was met: it carries nothing more. */
   get expired(): boolean {
-    return this.#numbers[Word.EXPIRED] !== 0
+    return this.#destroyed || this.#said(Word.EXPIRED)
+  }
+
+  #said(word: typeof Word.EXPIRED | typeof Word.SOFT_SAID): boolean {
+    return this.#memory !== undefined && this.#memory.numbers[word] !== 0
   }
 
   /** When the next limit of time is due. */
@@ -110,33 +177,34 @@ export class InstalledSa {
 
   /** A packet authenticated. @returns true for the first one */
   received(now: number): boolean {
-    this.#numbers[Word.LAST_IN] = now
-    return ++this.#numbers[Word.PACKETS_IN]! === 1
+    const { numbers } = this.#state
+    numbers[Word.LAST_IN] = now
+    return ++numbers[Word.PACKETS_IN]! === 1
   }
 
   delivered(octets: number): void {
-    this.#numbers[Word.OCTETS_IN]! += octets
+    this.#state.numbers[Word.OCTETS_IN]! += octets
   }
 
   /** @param octets - of the inner packet */
   sent(octets: number, now: number): void {
-    const numbers = this.#numbers
+    const { numbers } = this.#state
     numbers[Word.PACKETS_OUT]!++
     numbers[Word.OCTETS_OUT]! += octets
     numbers[Word.LAST_OUT] = now
   }
 
   drop(reason: Drop): void {
-    this.#memory.drop(reason)
+    this.#state.drop(reason)
   }
 
   dropped(reason: Drop): number {
-    return this.#memory.dropped(reason)
+    return this.#memory?.dropped(reason) ?? 0
   }
 
   /** A copy: the counters go on. */
   counters(): ChildCounters {
-    return countersOf(this.#memory)
+    return this.#memory === undefined ? IDLE : countersOf(this.#memory)
   }
 
   /**
@@ -147,32 +215,34 @@ export class InstalledSa {
     if (this.expired) return undefined
     const { lifetime } = this.spec
     if (now >= this.#hardAt || this.#counted(lifetime.hardPackets, lifetime.hardOctets)) {
-      this.#numbers[Word.EXPIRED] = 1
+      this.#state.numbers[Word.EXPIRED] = 1
       this.#lookAhead()
       return 'hard-expiry'
     }
     if (
-      this.#numbers[Word.SOFT_SAID] !== 0 ||
+      this.#said(Word.SOFT_SAID) ||
       !(now >= this.#softAt || this.#counted(lifetime.softPackets, lifetime.softOctets))
     )
       return undefined
-    this.#numbers[Word.SOFT_SAID] = 1
+    this.#state.numbers[Word.SOFT_SAID] = 1
     this.#lookAhead()
     return 'soft-expiry'
   }
 
   /** Wipes the keys; `expired` afterwards, so that nothing under way uses what is left of them. */
   destroy(): void {
-    this.#numbers[Word.EXPIRED] = 1
+    this.#destroyed = true
+    if (this.#memory !== undefined) this.#memory.numbers[Word.EXPIRED] = 1
     this.#lookAhead()
     this.#paths.leave(this.flow)
-    this.sealer.destroy()
-    this.opener.destroy()
+    this.#keys?.fill(0)
+    this.#working?.sealer.destroy()
+    this.#working?.opener.destroy()
   }
 
   #lookAhead(): void {
     const { softPackets, softOctets, hardPackets, hardOctets } = this.spec.lifetime
-    const soft = this.#numbers[Word.SOFT_SAID] === 0
+    const soft = !this.#said(Word.SOFT_SAID)
     this.#nextAt = this.expired ? Number.POSITIVE_INFINITY : soft ? Math.min(this.#softAt, this.#hardAt) : this.#hardAt
     this.#nextPackets = this.expired
       ? Number.POSITIVE_INFINITY
@@ -183,7 +253,8 @@ export class InstalledSa {
   }
 
   #counted(packets: number, octets: number): boolean {
-    const numbers = this.#numbers
+    const numbers = this.#memory?.numbers
+    if (numbers === undefined) return packets <= 0 || octets <= 0
     return (
       numbers[Word.PACKETS_IN]! >= packets ||
       numbers[Word.PACKETS_OUT]! >= packets ||
@@ -199,4 +270,14 @@ export class InstalledSa {
     this.#fitted = octets
     this.#innerMtu = Number.isFinite(octets) ? innerMtu(octets, framing) : octets
   }
+}
+
+function concatenated(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
 }

@@ -28,7 +28,7 @@ export class Claims {
   /** By `SelectorPair.key`, and for how many SAs. */
   readonly #claims = new Map<string, Claim>()
   /** Those of a single remote address, by it, and all others: a gateway has a hundred thousand of the first kind. */
-  readonly #byHost = new Map<string, Set<Claim>>()
+  readonly #byHost = new Map<string, Claim[]>()
   readonly #wide = new Set<Claim>()
 
   /**
@@ -71,7 +71,11 @@ export class Claims {
     this.#claims.set(selectors.key, made)
     const { remoteHost } = selectors
     if (remoteHost === undefined) this.#wide.add(made)
-    else this.#byHost.set(remoteHost, (this.#byHost.get(remoteHost) ?? new Set()).add(made))
+    else {
+      const same = this.#byHost.get(remoteHost)
+      if (same === undefined) this.#byHost.set(remoteHost, [made])
+      else same.push(made)
+    }
   }
 
   /** Gives back what one `claim` took. */
@@ -80,8 +84,10 @@ export class Claims {
     if (claim === undefined || --claim.count > 0) return
     this.#claims.delete(selectors.key)
     this.#wide.delete(claim)
-    const same = this.#byHost.get(claim.selectors.remoteHost ?? '')
-    same?.delete(claim)
-    if (same?.size === 0) this.#byHost.delete(claim.selectors.remoteHost!)
+    const { remoteHost } = claim.selectors
+    const same = remoteHost === undefined ? undefined : this.#byHost.get(remoteHost)
+    if (same === undefined) return
+    same.splice(same.indexOf(claim), 1)
+    if (same.length === 0) this.#byHost.delete(remoteHost!)
   }
 }

@@ -30,7 +30,7 @@ import { stripTrailer } from './esp.ts'
 import { FlowOwners } from './flow-owners.ts'
 import { cutIpv4 } from './inner-fragments.ts'
 import { PathMtus } from './path-mtu.ts'
-import { SelectorPair } from './selector.ts'
+import { selectorPair } from './selector.ts'
 import { mayAcquire, Spd, type Trap } from './spd.ts'
 import { isAh, refusesSuite } from './transforms.ts'
 
@@ -115,14 +115,20 @@ export class PortablePlane implements DataPlane {
   }
 
   refuses(spec: ChildSaSpec): string | undefined {
+    return this.#refuses(spec) ?? this.#conflict(spec)
+  }
+
+  #conflict(spec: ChildSaSpec): string | undefined {
+    return this.#claims.conflict(selectorPair(spec.local, spec.remote), claimant(spec))
+  }
+
+  #refuses(spec: ChildSaSpec): string | undefined {
     if (this.#sas.has(spec.id)) return `Child SA ${spec.id} is installed`
     if (this.#bySpi.has(spec.inbound.spi)) return `inbound SPI ${hex(spec.inbound.spi)} is in use`
     // whatever stood between IP and AH would have to know what AH covers
     if (isAh(spec.suite) !== (spec.flow.protocol === IpProtocol.AH))
       return `${isAh(spec.suite) ? 'AH' : 'ESP'} cannot go as IP protocol ${spec.flow.protocol}`
-    const suite =
-      refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
-    return suite ?? this.#claims.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
+    return refusesSuite(this.#crypto, spec.suite, spec.inbound) ?? refusesSuite(this.#crypto, spec.suite, spec.outbound)
   }
 
   /**
@@ -130,9 +136,9 @@ export class PortablePlane implements DataPlane {
    * anything else that `refuses` names
    */
   install(spec: ChildSaSpec, options: InstallOptions, now: number): void {
-    const conflict = this.#claims.conflict(new SelectorPair(spec.local, spec.remote), claimant(spec))
+    const conflict = this.#conflict(spec)
     if (conflict !== undefined) throw new UsageError('USAGE_POLICY_CONFLICT', `${spec.id}: ${conflict}`)
-    const refusal = this.refuses(spec)
+    const refusal = this.#refuses(spec)
     if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
     const sa = new InstalledSa(spec, this.#crypto, this.#rng, this.#paths, now, options.memory)
     this.#sas.set(spec.id, sa)
@@ -181,7 +187,7 @@ export class PortablePlane implements DataPlane {
 
   /** Traffic with these selectors is to be protected: until an SA covers it, it is dropped and an 'acquire' said. */
   trap(peer: string, child: string, local: readonly Selector[], remote: readonly Selector[]): void {
-    this.#spd.trap(new SelectorPair(local, remote), peer, child)
+    this.#spd.trap(selectorPair(local, remote), peer, child)
   }
 
   untrap(peer: string, child: string): void {
@@ -192,7 +198,7 @@ export class PortablePlane implements DataPlane {
     this.regain(id)
     const yielded = new Yielded(id)
     this.#yielded.set(id, yielded)
-    this.#spd.add(new SelectorPair(local, remote), yielded)
+    this.#spd.add(selectorPair(local, remote), yielded)
   }
 
   regain(id: string): void {

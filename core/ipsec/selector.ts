@@ -16,6 +16,36 @@ interface Range {
   readonly endPort: number
 }
 
+/** One side's selectors, made ready. */
+interface Side {
+  readonly ranges: readonly Range[]
+  readonly key: string
+  readonly breadth: number
+  /** Its only address; undefined where it has several. */
+  readonly host: string | undefined
+}
+
+/** Of lists that many SAs have in common, those of the configuration foremost. */
+const sides = new WeakMap<readonly Selector[], Side>()
+
+function sideOf(selectors: readonly Selector[]): Side {
+  const known = sides.get(selectors)
+  if (known !== undefined) return known
+  const ranges = selectors.map(compile)
+  const side = { ranges, key: sideKey(selectors), breadth: Math.max(...ranges.map(breadth)), host: hostOf(ranges) }
+  if (Object.isFrozen(selectors)) sides.set(selectors, side)
+  return side
+}
+
+let latest: { readonly local: unknown; readonly remote: unknown; readonly pair: SelectorPair } | undefined
+
+/** The same one for lists that were asked for last: whoever has a say in an SA asks, and they come one after the other. */
+export function selectorPair(local: readonly Selector[], remote: readonly Selector[]): SelectorPair {
+  if (latest?.local !== local || latest.remote !== remote)
+    latest = { local, remote, pair: new SelectorPair(local, remote) }
+  return latest.pair
+}
+
 /** Both sides of an SA's selectors; any of the one may talk to any of the other. */
 export class SelectorPair {
   readonly #local: readonly Range[]
@@ -29,11 +59,12 @@ export class SelectorPair {
 
   /** @throws UsageError USAGE_ADDRESS for text that is no address */
   constructor(local: readonly Selector[], remote: readonly Selector[]) {
-    this.#local = local.map(compile)
-    this.#remote = remote.map(compile)
-    this.key = `${sideKey(local)} = ${sideKey(remote)}`
-    this.remoteHost = hostOf(this.#remote)
-    this.breadth = Math.max(...this.#local.map(breadth)) + Math.max(...this.#remote.map(breadth))
+    const [here, there] = [sideOf(local), sideOf(remote)]
+    this.#local = here.ranges
+    this.#remote = there.ranges
+    this.key = [here.key, there.key].join(' = ')
+    this.remoteHost = there.host
+    this.breadth = here.breadth + there.breadth
   }
 
   /** @param info - of the inner packet in `bytes` */
@@ -58,9 +89,14 @@ export class SelectorPair {
 }
 
 function hostOf(side: readonly Range[]): string | undefined {
-  const host = side[0]?.start.join('.')
-  return side.every(({ start, end }) => start.join('.') === host && end.join('.') === host) ? host : undefined
+  const [first] = side
+  if (first === undefined) return undefined
+  const one = side.every(({ start, end }) => same(start, first.start) && same(end, first.start))
+  return one ? first.start.join('.') : undefined
 }
+
+const same = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((word, i) => word === b[i])
 
 /** Whether ports do not matter, so that fragments without any match too. */
 export const hasAllPorts = ({ startPort, endPort }: Selector): boolean => startPort === 0 && endPort === ALL_PORTS
@@ -126,12 +162,15 @@ const compile = (selector: Selector): Range => ({
 
 function words(address: string): number[] {
   const octets = addressBytes(address)
-  return Array.from({ length: octets.length / 4 }, (_, i) => getU32(octets, 4 * i))
+  const words: number[] = []
+  for (let at = 0; at < octets.length; at += 4) words.push(getU32(octets, at))
+  return words
 }
 
+// joined: texts that are added up stay in parts, each of which takes as much as a short text
 const sideKey = (side: readonly Selector[]): string =>
   side
-    .map(s => `${s.start}-${s.end}[${s.protocol}/${s.startPort}-${s.endPort}]`)
+    .map(s => [s.start, '-', s.end, '[', s.protocol, '/', s.startPort, '-', s.endPort, ']'].join(''))
     .sort()
     .join(',')
 

@@ -11,7 +11,8 @@ export interface AddressPrefix {
   readonly bits: number
 }
 
-const QUAD = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/
+const LONGEST_V4 = 15
+const [ZERO, DOT] = [48, 46]
 
 /** @returns 4 or 16 octets; undefined when `text` is no address (zones, brackets and leading zeros in IPv4 are none) */
 export function parseAddress(text: string): Uint8Array | undefined {
@@ -116,11 +117,25 @@ export function addressPlus(address: Uint8Array, offset: number | bigint): Uint8
 }
 
 function parseV4(text: string): Uint8Array | undefined {
-  const [, ...quads] = QUAD.exec(text) ?? []
-  // "010" is 8 to some parsers and 10 to others: neither here
-  if (quads.length !== 4 || quads.some(quad => Number(quad) > 255 || (quad.length > 1 && quad[0] === '0')))
-    return undefined
-  return Uint8Array.from(quads, Number)
+  const { length } = text
+  if (length > LONGEST_V4) return undefined
+  const octets = new Uint8Array(4)
+  let at = 0
+  for (let i = 0; i < 4; i++) {
+    const from = at
+    let octet = 0
+    for (; at < length && at < from + 3; at++) {
+      const digit = text.charCodeAt(at) - ZERO
+      if (digit < 0 || digit > 9) break
+      octet = octet * 10 + digit
+    }
+    // "010" is 8 to some parsers and 10 to others: neither here
+    const leadingZero = at > from + 1 && text.charCodeAt(from) === ZERO
+    if (at === from || octet > 255 || leadingZero) return undefined
+    if (i < 3 && text.charCodeAt(at++) !== DOT) return undefined
+    octets[i] = octet
+  }
+  return at === length ? octets : undefined
 }
 
 function parseV6(text: string): Uint8Array | undefined {

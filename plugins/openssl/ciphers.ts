@@ -12,6 +12,8 @@ const CTRL_AEAD_SET_TAG = 0x11
 export interface Rim {
   readonly library: Library
   readonly scratch: Scratch
+  /** Contexts for messages by cipher and direction, without a key while there is nothing to do. */
+  readonly shared: Map<number, number>
 }
 
 function free({ library }: Rim, contexts: readonly number[]): void {
@@ -28,14 +30,17 @@ function checked(result: number, what: string): void {
   if (result <= 0) throw new NatweaveError('CRYPTO_FAILED', `OpenSSL: ${what} failed`)
 }
 
-/** An AEAD of OpenSSL; a context for each direction, which a key schedule is paid for once. */
+/**
+ * An AEAD of OpenSSL. Packets, of which there are many, have a context for each direction, for which a key schedule is paid
+ * once; messages, which are few, all have one and the same, so that an SA that is idle keeps nothing but its key.
+ */
 export class OpensslAead implements Aead {
   readonly tagLength: number
   readonly #rim: Rim
   readonly #cipher: number
   readonly #kind: AeadKind
   readonly #key: Uint8Array
-  readonly #contexts: [open: number, seal: number] = [0, 0]
+  #contexts: [open: number, seal: number] | undefined
   /** An SA has the same nonce and associated data for all of its packets, with other octets: their addresses. */
   #nonce: Uint8Array | undefined
   #nonceAt: number | undefined
@@ -48,19 +53,68 @@ export class OpensslAead implements Aead {
     this.#cipher = cipher
     this.#kind = kind
     this.#key = key.slice()
-    const contexts = this.#contexts
-    forgotten.register(this, () => free(rim, contexts), this)
   }
 
   sealAt(nonce: Uint8Array, aad: Uint8Array, bytes: Uint8Array, start: number, end: number): void {
-    const { library, scratch } = this.#rim
     const context = this.#context(1, nonce.length)
+    this.#seal(context, this.#atNonce(nonce), this.#atAad(aad), aad.length, bytes, start, end)
+  }
+
+  openAt(nonce: Uint8Array, aad: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+    const context = this.#context(0, nonce.length)
+    return this.#open(context, this.#atNonce(nonce), this.#atAad(aad), aad.length, bytes, start, end)
+  }
+
+  seal(nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
+    const length = plaintext.length
+    const bytes = new Uint8Array(Math.max(LEAST + 1, length + this.tagLength))
+    bytes.set(plaintext)
+    const { scratch } = this.#rim
+    const context = this.#borrow(1, nonce.length)
+    this.#seal(context, scratch.put(nonce, At.NONCE), scratch.place(aad, At.AAD), aad.length, bytes, 0, length)
+    this.#giveBack(context)
+    out.set(bytes.subarray(0, length + this.tagLength))
+  }
+
+  open(nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
+    const { length } = sealed
+    const bytes = new Uint8Array(Math.max(LEAST + 1, length))
+    bytes.set(sealed)
+    const { scratch } = this.#rim
+    const context = this.#borrow(0, nonce.length)
+    const [nonceAt, aadAt] = [scratch.put(nonce, At.NONCE), scratch.place(aad, At.AAD)]
+    const genuine = this.#open(context, nonceAt, aadAt, aad.length, bytes, 0, length)
+    this.#giveBack(context)
+    if (genuine) out.set(bytes.subarray(0, length - this.tagLength))
+    return genuine
+  }
+
+  destroy(): void {
+    if (this.#contexts !== undefined) {
+      forgotten.unregister(this)
+      free(this.#rim, this.#contexts)
+      this.#contexts = undefined
+    }
+    this.#key.fill(0)
+  }
+
+  /** All numbers but the last three are addresses. */
+  #seal(
+    context: number,
+    nonce: number,
+    aad: number,
+    aadLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const { library, scratch } = this.#rim
     const text = scratch.of(bytes) + start
     const length = end - start
     const outLength = scratch.address + At.LENGTH
-    library.EVP_CipherInit_ex(context, 0, 0, 0, this.#atNonce(nonce), -1)
+    library.EVP_CipherInit_ex(context, 0, 0, 0, nonce, -1)
     if (this.#kind === 'ccm') library.EVP_CipherUpdate(context, 0, outLength, 0, length)
-    library.EVP_CipherUpdate(context, 0, outLength, this.#atAad(aad), aad.length)
+    library.EVP_CipherUpdate(context, 0, outLength, aad, aadLength)
     checked(
       library.EVP_CipherUpdate(context, this.#kind === 'gmac' ? 0 : text, outLength, text, length),
       'sealing a packet',
@@ -69,17 +123,24 @@ export class OpensslAead implements Aead {
     checked(library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_GET_TAG, this.tagLength, text + length), 'making a tag')
   }
 
-  openAt(nonce: Uint8Array, aad: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  #open(
+    context: number,
+    nonce: number,
+    aad: number,
+    aadLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
     const { library, scratch } = this.#rim
     const length = end - start - this.tagLength
     if (length < 0) return false
-    const context = this.#context(0, nonce.length)
     const text = scratch.of(bytes) + start
     const outLength = scratch.address + At.LENGTH
-    library.EVP_CipherInit_ex(context, 0, 0, 0, this.#atNonce(nonce), -1)
+    library.EVP_CipherInit_ex(context, 0, 0, 0, nonce, -1)
     library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_TAG, this.tagLength, text + length)
     if (this.#kind === 'ccm') library.EVP_CipherUpdate(context, 0, outLength, 0, length)
-    library.EVP_CipherUpdate(context, 0, outLength, this.#atAad(aad), aad.length)
+    library.EVP_CipherUpdate(context, 0, outLength, aad, aadLength)
     const opened = library.EVP_CipherUpdate(context, this.#kind === 'gmac' ? 0 : text, outLength, text, length)
     // CCM looks at the tag while it decrypts, the others at the end
     const genuine =
@@ -88,29 +149,6 @@ export class OpensslAead implements Aead {
     // an error that stays is told to whoever asks next: node:crypto would refuse a good key
     if (!genuine) library.ERR_clear_error()
     return genuine
-  }
-
-  seal(nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array, out: Uint8Array): void {
-    const length = plaintext.length
-    const bytes = new Uint8Array(Math.max(LEAST + 1, length + this.tagLength))
-    bytes.set(plaintext)
-    this.sealAt(nonce, aad, bytes, 0, length)
-    out.set(bytes.subarray(0, length + this.tagLength))
-  }
-
-  open(nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, out: Uint8Array): boolean {
-    const bytes = new Uint8Array(Math.max(LEAST + 1, sealed.length))
-    bytes.set(sealed)
-    if (!this.openAt(nonce, aad, bytes, 0, sealed.length)) return false
-    out.set(bytes.subarray(0, sealed.length - this.tagLength))
-    return true
-  }
-
-  destroy(): void {
-    forgotten.unregister(this)
-    free(this.#rim, this.#contexts)
-    this.#contexts.fill(0)
-    this.#key.fill(0)
   }
 
   #atNonce(nonce: Uint8Array): number {
@@ -132,20 +170,55 @@ export class OpensslAead implements Aead {
   }
 
   #context(direction: 0 | 1, nonceLength: number): number {
-    const ready = this.#contexts[direction]
-    if (ready !== 0) return ready
-    const { library, scratch } = this.#rim
-    const context = library.EVP_CIPHER_CTX_new()
-    this.#contexts[direction] = context
-    checked(library.EVP_CipherInit_ex(context, this.#cipher, 0, 0, 0, direction), 'choosing a cipher')
-    checked(library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_IVLEN, nonceLength, 0), 'setting the nonce length')
-    if (this.#kind === 'ccm') library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_TAG, this.tagLength, 0)
-    const nonce = scratch.put(new Uint8Array(nonceLength), At.NONCE)
-    checked(library.EVP_CipherInit_ex(context, 0, 0, scratch.put(this.#key, At.KEY), nonce, direction), 'setting a key')
-    scratch.bytes.fill(0, At.KEY, At.KEY + this.#key.length)
+    const rim = this.#rim
+    if (this.#contexts === undefined) {
+      const contexts: [number, number] = [0, 0]
+      this.#contexts = contexts
+      forgotten.register(this, () => free(rim, contexts), this)
+    }
+    const contexts = this.#contexts
+    if (contexts[direction] === 0) {
+      contexts[direction] = this.#choose(direction, nonceLength)
+      this.#setKey(contexts[direction], this.#key)
+    }
+    return contexts[direction]
+  }
+
+  /** The context of all messages, with this key. */
+  #borrow(direction: 0 | 1, nonceLength: number): number {
+    const { shared } = this.#rim
+    const which = 2 * this.#cipher + direction
+    let context = shared.get(which)
+    if (context === undefined) {
+      context = this.#choose(direction, nonceLength)
+      shared.set(which, context)
+    }
+    this.#setKey(context, this.#key)
     return context
   }
+
+  /** No key stays where nobody would wipe it. */
+  #giveBack(context: number): void {
+    this.#setKey(context, NO_KEY.subarray(0, this.#key.length))
+  }
+
+  #choose(direction: 0 | 1, nonceLength: number): number {
+    const { library } = this.#rim
+    const context = library.EVP_CIPHER_CTX_new()
+    checked(library.EVP_CipherInit_ex(context, this.#cipher, 0, 0, 0, direction), 'choosing a cipher')
+    checked(library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_IVLEN, nonceLength, 0), 'setting the nonce length')
+    return context
+  }
+
+  #setKey(context: number, key: Uint8Array): void {
+    const { library, scratch } = this.#rim
+    if (this.#kind === 'ccm') library.EVP_CIPHER_CTX_ctrl(context, CTRL_AEAD_SET_TAG, this.tagLength, 0)
+    checked(library.EVP_CipherInit_ex(context, 0, 0, scratch.put(key, At.KEY), 0, -1), 'setting a key')
+    scratch.bytes.fill(0, At.KEY, At.KEY + key.length)
+  }
 }
+
+const NO_KEY = new Uint8Array(32)
 
 /** AES-CBC or AES-CTR. */
 export class OpensslCipher implements Cipher {

@@ -39,7 +39,7 @@ const PRF: Readonly<Record<number, { readonly name: string; readonly length: num
 export function opensslProvider(): CryptoProvider | string {
   const library = loadLibrary()
   if (typeof library === 'string') return library
-  const rim: Rim = { library, scratch: new Scratch(library) }
+  const rim: Rim = { library, scratch: new Scratch(library), shared: new Map() }
   const known = new Map<string, number>()
   const lookup = (name: string): number => {
     const there = known.get(name) ?? library.cipher(name)

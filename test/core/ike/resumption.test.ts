@@ -77,11 +77,11 @@ test('keys and AUTH computed by hand', () => {
     block = hmac(seed, block, context, Uint8Array.of(n))
     stream = Buffer.concat([stream, block])
   }
-  const { d, initiator, responder, pi, pr } = newest(p.left).channel!.keys
   // AES-GCM with 128 bits: SK_d, then two keys with four octets of salt, then SK_pi and SK_pr
-  expect(Buffer.concat([d, initiator.encr, initiator.salt, responder.encr, responder.salt, pi, pr])).toEqual(
-    stream.subarray(0, 32 + 20 + 20 + 32 + 32),
-  )
+  expect(Buffer.from(newest(p.left).channel!.keys.d)).toEqual(stream.subarray(0, 32))
+  const { sk_ei, sk_er } = p.left.of('keys').findLast(({ line }) => line.type === 'ike')!.line
+  expect(`${sk_ei}${sk_er}`).toBe(stream.subarray(32, 32 + 20 + 20).toString('hex'))
+  const [pi, pr] = [stream.subarray(72, 72 + 32), stream.subarray(104, 104 + 32)]
   const [asked, answered] = auths.slice(-2).map(m => m.payloads) as [
     IncomingMessage['payloads'],
     IncomingMessage['payloads'],
