@@ -1,6 +1,6 @@
 import type { CryptoProvider } from './contracts/crypto.ts'
 import type { ChildCounters } from './contracts/data-plane.ts'
-import type { Fact, Facts, FactValue } from './contracts/facts.ts'
+import { type Fact, type Facts, type FactValue, withFacts } from './contracts/facts.ts'
 import type { IkeTask, IncomingMessage } from './contracts/ike-task.ts'
 import type { Rng } from './contracts/machine.ts'
 import type { NatDetector } from './contracts/nat-detector.ts'
@@ -172,7 +172,7 @@ export class Host implements IkeHost {
   }
 
   observe(sa: IkeSa): void {
-    sa.facts = { ...this.#facts, ...sa.facts }
+    sa.facts = withFacts(this.#facts, sa.facts)
     const { address } = sa.flow.local
     const raw = this.#locals.some(l => l.protocol === 50 && l.address === address)
     sa.learn('outerProtocol', sa.flow.protocol === IpProtocol.TCP ? 'tcp' : 'udp', 'the path')

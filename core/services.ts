@@ -270,7 +270,7 @@ export class Services {
   }
 
   #due(service: Service): number {
-    if (this.#broken.has(service)) return Infinity
+    if (this.#broken.size > 0 && this.#broken.has(service)) return Infinity
     const { deadline } = service
     // no time at all would stand for the deadline of everything else
     return Number.isNaN(deadline) ? Infinity : deadline

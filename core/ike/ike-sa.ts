@@ -1,5 +1,5 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
-import type { Facts } from '../contracts/facts.ts'
+import { type Facts, withFacts } from '../contracts/facts.ts'
 import type { IkeSaView, IkeTask, IncomingMessage, OutgoingMessage } from '../contracts/ike-task.ts'
 import type { Rng } from '../contracts/machine.ts'
 import { type Address, type Flow, sameFlow } from '../contracts/net.ts'
@@ -235,7 +235,7 @@ export class IkeSa implements IkeSaView {
 
   learn(name: string, value: string | number | boolean, source: string, now = this.lastIn): void {
     if (this.facts[name]?.value === value) return
-    this.facts = { ...this.facts, [name]: { value, source, at: now } }
+    this.facts = withFacts(this.facts, { [name]: { value, source, at: now } })
     this.effect({ type: 'fact', name, value, source })
   }
 
@@ -375,8 +375,8 @@ export class IkeSa implements IkeSaView {
 
   /** The peer has the answer that these keys protected, or it would not ask for more. */
   #forgetBefore(): void {
-    const { before, ...channel } = this.channel!
-    if (before === undefined) return
+    if (this.channel?.before === undefined) return
+    const { before, ...channel } = this.channel
     destroyChannel(before.channel)
     this.channel = channel
   }

@@ -233,7 +233,11 @@ export function struct<S extends Record<string, Codec<unknown>>>(fields: S): Cod
   type Fields = { [K in keyof S]: Value<S[K]> }
   const entries = Object.entries(fields)
   return {
-    read: r => Object.fromEntries(entries.map(([name, codec]) => [name, codec.read(r)])) as Fields,
+    read: r => {
+      const value: Record<string, unknown> = {}
+      for (const [name, codec] of entries) value[name] = codec.read(r)
+      return value as Fields
+    },
     write: (w, value) => {
       for (const [name, codec] of entries) codec.write(w, value[name])
     },

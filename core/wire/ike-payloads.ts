@@ -133,7 +133,9 @@ const selectors: Codec<{ readonly selectors: readonly TrafficSelector[] }> = {
   read: r => {
     const count = r.u8()
     r.skip(3)
-    return { selectors: Array.from({ length: count }, () => readSelector(r)) }
+    const list: TrafficSelector[] = []
+    for (let i = 0; i < count; i++) list.push(readSelector(r))
+    return { selectors: list }
   },
   write: (w, value) => {
     w.u8(value.selectors.length)
@@ -164,6 +166,8 @@ function readSelector(outer: Reader): TrafficSelector {
   return selector
 }
 
+const [OCTETS_4, OCTETS_16] = [fixed(4), fixed(16)]
+
 function writeSelector(w: Writer, selector: TrafficSelector): void {
   if (selector.family === 'unknown') {
     w.u8(selector.kind)
@@ -173,7 +177,7 @@ function writeSelector(w: Writer, selector: TrafficSelector): void {
     return
   }
   const size = selector.family === 4 ? 4 : 16
-  const address = fixed(size)
+  const address = selector.family === 4 ? OCTETS_4 : OCTETS_16
   w.u8(selector.family === 4 ? TrafficSelectorType.TS_IPV4_ADDR_RANGE : TrafficSelectorType.TS_IPV6_ADDR_RANGE)
   w.u8(selector.protocol)
   w.u16(8 + 2 * size)
@@ -297,9 +301,11 @@ export function readBody(number: number, critical: boolean, r: Reader): InnerPay
   const name = NAMES.get(number)
   if (name === undefined) return { type: 'unknown', number, critical, body: r.take(r.left) }
   const codec: Codec<object> = BODIES[name]
-  const payload = { type: name, ...codec.read(r) } as InnerPayload
+  // put into what was read: a copy costs more than all of the reading
+  const payload = codec.read(r) as { type?: BodyName }
+  payload.type = name
   r.end(name)
-  return payload
+  return payload as InnerPayload
 }
 
 export function writeBody(w: Writer, payload: Payload): void {

@@ -96,19 +96,23 @@ function readTransform(outer: Reader): Transform {
   r.skip(1)
   const id = r.u16()
   let keyBits: number | undefined
-  const attributes: UnknownAttribute[] = []
+  let attributes: UnknownAttribute[] | undefined
   while (r.left > 0) {
     const head = r.u16()
     const field = r.u16()
     if (head === (TV | TransformAttribute.KEY_LENGTH) && keyBits === undefined) keyBits = field
-    else attributes.push({ type: head & ~TV, value: head & TV ? field : r.take(field) })
+    else {
+      attributes ??= []
+      attributes.push({ type: head & ~TV, value: head & TV ? field : r.take(field) })
+    }
   }
-  return {
+  const transform: { type: number; id: number; keyBits?: number; attributes?: readonly UnknownAttribute[] } = {
     type,
     id,
-    ...(keyBits !== undefined && { keyBits }),
-    ...(attributes.length > 0 && { attributes }),
   }
+  if (keyBits !== undefined) transform.keyBits = keyBits
+  if (attributes !== undefined) transform.attributes = attributes
+  return transform
 }
 
 function writeTransform(w: Writer, transform: Transform, last: boolean): void {

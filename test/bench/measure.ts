@@ -9,12 +9,18 @@ export interface Figure {
   readonly how: string
 }
 
+/** What the command line asks of benches. */
+export interface BenchOptions {
+  /** SAs that are made where their number is what is measured. */
+  readonly sas: number
+}
+
 export interface Bench<F extends Figure = Figure> {
   readonly name: string
   readonly about: string
   /** Why it cannot be run here, in words; undefined, or absent: it can. */
   obstacle?(): string | undefined
-  run(): Promise<readonly F[]>
+  run(options: BenchOptions): Promise<readonly F[]>
   /** Figures as a table of their own; absent: a line for each. */
   show?(figures: readonly F[]): string
   /** What the figures ought to show. */

@@ -8,7 +8,7 @@ import { handshakes } from './handshakes.ts'
 import { established } from './ike/established.ts'
 import { memory } from './ike/memory.ts'
 import { responder } from './ike/responder.ts'
-import type { Bench, Result } from './measure.ts'
+import type { Bench, BenchOptions, Result } from './measure.ts'
 import { mediation } from './mediation.ts'
 import { overhead } from './overhead.ts'
 import { writePage } from './page.ts'
@@ -41,6 +41,7 @@ interface Flags {
   readonly list: boolean
   readonly json: boolean
   readonly docs?: string
+  readonly sas: number
 }
 
 function named(name: string): Bench {
@@ -49,12 +50,18 @@ function named(name: string): Bench {
   return found
 }
 
+function count(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new Error('not a whole number above 0')
+  return value
+}
+
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
-async function measured({ name, about, obstacle, run, goals }: Bench): Promise<Result> {
+async function measured({ name, about, obstacle, run, goals }: Bench, options: BenchOptions): Promise<Result> {
   const notRun = obstacle?.()
   if (notRun !== undefined) return { bench: name, about, figures: [], notRun }
-  const figures = await run()
+  const figures = await run(options)
   const reached = goals?.(figures)
   return { bench: name, about, figures, ...(reached !== undefined && { goals: reached }) }
 }
@@ -66,7 +73,7 @@ function show(bench: Bench, { figures, goals = [], notRun }: Result): void {
   for (const { goal, reached, met } of goals) say(`  ${met ? 'goal reached' : 'GOAL NOT REACHED'}: ${goal}: ${reached}`)
 }
 
-async function benchmarks({ only = BENCHES, list, json, docs }: Flags): Promise<void> {
+async function benchmarks({ only = BENCHES, list, json, docs, sas }: Flags): Promise<void> {
   if (list) {
     for (const { name, about } of only) say(json ? JSON.stringify({ name, about }) : `${name.padEnd(12)}${about}`)
     return
@@ -75,7 +82,7 @@ async function benchmarks({ only = BENCHES, list, json, docs }: Flags): Promise<
   const results: Result[] = []
   for (const bench of only) {
     if (!json) say(`\n${bench.name}: ${bench.about}`)
-    const result = await measured(bench)
+    const result = await measured(bench, { sas })
     results.push(result)
     if (!json) show(bench, result)
     if (docs !== undefined) writePage(docs, [result])
@@ -125,6 +132,13 @@ const command = buildCommand({
         brief: 'Also write what came of them into this page, each in place of its last run',
         optional: true,
         placeholder: 'file',
+      },
+      sas: {
+        kind: 'parsed',
+        parse: count,
+        brief: 'How many SAs the bench memory makes of natweave',
+        default: '100000',
+        placeholder: 'count',
       },
     },
   },

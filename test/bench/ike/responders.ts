@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import type { ConfigInput } from '../../../core/config/index.ts'
 import { CHARON } from '../../interop/charon.ts'
 import { ADDRESS, type Lab, last } from '../../interop/lab.ts'
 import { type Background, run, until } from '../../interop/process.ts'
@@ -7,7 +8,9 @@ import type { LoadOptions, LoadReport } from './load.ts'
 
 /** Who answers the initiators, on moon; alice has these. */
 
-const GATEWAY = new URL('./gateway.ts', import.meta.url).pathname
+const GATEWAY = new URL('./gateway.mjs', import.meta.url).pathname
+/** What users of the package run: the sources by tsx are slower, since each function is given its name anew. */
+const BUILT = new URL('../../../dist/plugins/index.js', import.meta.url).pathname
 const LOADER = new URL('./load.ts', import.meta.url).pathname
 const TSX = ['--import', import.meta.resolve('tsx')]
 /** Clock ticks of /proc/PID/stat, which Linux has had at 100 a second for all programs since 2.6. */
@@ -44,7 +47,19 @@ export class Responder {
 export type Start = (lab: Lab) => Promise<Responder>
 
 const natweave: Start = async lab => {
-  const process = lab.spawn('moon', 'gateway', [globalThis.process.execPath, ...TSX, GATEWAY])
+  const config: ConfigInput = {
+    peers: {
+      clients: {
+        localId: LOAD.gateway,
+        remoteId: '*',
+        psk: LOAD.psk,
+        proposals: [LOAD.ike],
+        encapsulation: 'force',
+        children: { net: { local: [LOAD.local], remote: [LOAD.remote], proposals: [LOAD.esp] } },
+      },
+    },
+  }
+  const process = lab.spawn('moon', 'gateway', [globalThis.process.execPath, GATEWAY, JSON.stringify(config)])
   await until('natweave', 20_000, async () => {
     if (!process.alive) throw new Error(`natweave ended: ${last(process.log())}`)
     return process.log().includes('ready')
@@ -116,6 +131,7 @@ export async function load(lab: Lab, wish: Omit<LoadOptions, 'gateway' | 'port'>
 /** Why it cannot be measured here, in words; undefined when it can. */
 export function responderObstacle(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs root on Linux, for network namespaces'
+  if (!existsSync(BUILT)) return 'the package is not built: npm run build'
   return existsSync(CHARON) && existsSync('/usr/sbin/swanctl')
     ? undefined
     : 'missing strongSwan; see test/interop/README.md for its packages'
