@@ -5,7 +5,7 @@ import { eapMschapv2 } from './eap-mschapv2/index.ts'
 import { eapTls } from './eap-tls/index.ts'
 import { holePunch } from './hole-punch/index.ts'
 import { ikeMe } from './ike-me/index.ts'
-import { linuxFast } from './linux-fast/index.ts'
+import { type LinuxFastOptions, linuxFast } from './linux-fast/index.ts'
 import { mappingLifetime } from './mapping-lifetime/index.ts'
 import { memory } from './memory/index.ts'
 import { noble } from './noble/index.ts'
@@ -26,6 +26,7 @@ export interface DefaultsOptions {
   readonly stun?: StunOptions
   /** False: no device; inner packets then need another one, or nobody sends any. */
   readonly tun?: TunOptions | false
+  readonly linuxFast?: LinuxFastOptions
   /** Without it peers are called over TCP where UDP does not get through, and nobody can call. */
   readonly tcpEncap?: TcpEncapOptions
 }
@@ -41,7 +42,7 @@ export const defaults = (options: DefaultsOptions = {}): Plugin[] => [
   nodeCrypto(),
   noble(),
   // it moves packets between both
-  ...(options.tun === false ? [] : [linuxFast()]),
+  ...(options.tun === false ? [] : [linuxFast(options.linuxFast)]),
   udp(options.udp),
   ...(options.tun === false ? [] : [tun(options.tun)]),
   memory(),

@@ -73,13 +73,14 @@ export async function build(config: Loaded, log: Log): Promise<Natweave> {
   return createNatweave({ plugins, settings: config.settings, log, ...defined({ mtu, clampMss }) })
 }
 
-/** `listen`, `device` and `stun` are the usual way to say what the udp, raw, tun and stun plugins take as options. */
+/** `listen`, `device` and `stun` are the usual way to say what udp, raw, linux-fast, tun and stun take as options. */
 function optionsFrom({ listen, device, stun }: Loaded, use: string): Record<string, unknown> {
   if (use === 'udp') {
     const { addresses, ports, exclude } = listen
     return defined({ addresses, ikePort: ports.ike, nattPort: ports.natt, exclude })
   }
   if (use === 'raw') return defined({ addresses: listen.addresses, exclude: listen.exclude })
+  if (use === 'linux-fast' && device !== false) return defined({ threads: device.threads })
   if (use === 'tun' && device !== false) return defined({ device: device.name, table: device.table })
   if (use === 'stun') {
     const { servers, interval, classify, serve } = stun

@@ -21,8 +21,15 @@ export function explain(issue: z.core.$ZodIssue, root: unknown): ConfigError[] {
     case 'invalid_union': {
       const known = keysAt(path)
       const strangers = isMap(found) ? Object.keys(found).filter(key => !known.includes(key)) : []
-      return strangers.length > 0
-        ? strangers.map(key => unknownKey(path, key))
+      if (strangers.length > 0) return strangers.map(key => unknownKey(path, key))
+      // a mapping that is meant for one of the kinds, and wrong within
+      const within = isMap(found)
+        ? issue.errors.filter(issues =>
+            issues.every(({ path: [key] }) => key !== undefined && Object.hasOwn(found, key)),
+          )
+        : []
+      return within.length === 1
+        ? within[0]!.flatMap(inner => explain({ ...inner, path: [...path, ...inner.path] }, root))
         : say(wanted(issue.message, found, path))
     }
     case 'invalid_type':

@@ -272,6 +272,12 @@ export const schema = z.strictObject({
             .default(true)
             .describe('Lower the MSS in SYN packets of TCP to what fits the tunnel, in both directions'),
           table: z.number().int().positive().optional(),
+          threads: z
+            .literal([1, 2])
+            .optional()
+            .describe(
+              'That move packets between the device and the network; absent: 2 from four processors on, else 1',
+            ),
         }),
       ],
       { error: 'false is wanted, or a mapping such as { name: nw0, mtu: 1400 }' },

@@ -204,7 +204,7 @@ export class InstalledSa {
 
   /** A copy: the counters go on. */
   counters(): ChildCounters {
-    return this.#memory === undefined ? IDLE : countersOf(this.#memory)
+    return this.#memory === undefined ? IDLE : countersOf([this.#memory])
   }
 
   /**
@@ -212,10 +212,14 @@ export class InstalledSa {
    * its own.
    */
   expiry(now: number): Expiry {
-    if (this.expired) return undefined
+    if (this.expired) {
+      // by another thread perhaps: nothing is due any more
+      this.#lookAhead()
+      return undefined
+    }
     const { lifetime } = this.spec
     if (now >= this.#hardAt || this.#counted(lifetime.hardPackets, lifetime.hardOctets)) {
-      this.#state.numbers[Word.EXPIRED] = 1
+      this.#state.expire()
       this.#lookAhead()
       return 'hard-expiry'
     }
@@ -232,7 +236,7 @@ export class InstalledSa {
   /** Wipes the keys; `expired` afterwards, so that nothing under way uses what is left of them. */
   destroy(): void {
     this.#destroyed = true
-    if (this.#memory !== undefined) this.#memory.numbers[Word.EXPIRED] = 1
+    this.#memory?.expire()
     this.#lookAhead()
     this.#paths.leave(this.flow)
     this.#keys?.fill(0)

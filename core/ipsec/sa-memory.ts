@@ -52,24 +52,31 @@ export class SaMemory {
     return this.numbers[index[reason]]!
   }
 
-  /** Of the reasons that happened. */
-  drops(): Partial<Record<Drop, number>> {
-    const drops: Partial<Record<Drop, number>> = {}
-    for (const reason of DROPS) if (this.dropped(reason) > 0) drops[reason] = this.dropped(reason)
-    return drops
+  /** The SA carries nothing more, whoever works on it. */
+  expire(): void {
+    this.numbers[Word.EXPIRED] = 1
   }
 }
 
-/** The counters among the numbers, as the contract has them. */
-export function countersOf(memory: SaMemory): ChildCounters {
-  const { numbers } = memory
+/**
+ * The counters among the numbers, as the contract has them.
+ *
+ * @param memories - of one SA: more than one where each direction has a thread and a memory of its own
+ */
+export function countersOf(memories: readonly SaMemory[]): ChildCounters {
+  const sum = (word: number): number => memories.reduce((total, { numbers }) => total + numbers[word]!, 0)
+  const drops: Partial<Record<Drop, number>> = {}
+  for (const reason of DROPS) {
+    const dropped = sum(index[reason])
+    if (dropped > 0) drops[reason] = dropped
+  }
   return {
-    packetsIn: numbers[Word.PACKETS_IN]!,
-    octetsIn: numbers[Word.OCTETS_IN]!,
-    packetsOut: numbers[Word.PACKETS_OUT]!,
-    octetsOut: numbers[Word.OCTETS_OUT]!,
-    drops: memory.drops(),
-    lastIn: numbers[Word.LAST_IN]!,
-    lastOut: numbers[Word.LAST_OUT]!,
+    packetsIn: sum(Word.PACKETS_IN),
+    octetsIn: sum(Word.OCTETS_IN),
+    packetsOut: sum(Word.PACKETS_OUT),
+    octetsOut: sum(Word.OCTETS_OUT),
+    drops,
+    lastIn: sum(Word.LAST_IN),
+    lastOut: sum(Word.LAST_OUT),
   }
 }

@@ -2,18 +2,25 @@ import type { DependencyContainer } from 'tsyringe'
 import { CLOCK, CRYPTO, LOG } from '../../core/contracts/plugin.ts'
 import { FastIo } from './io.ts'
 import type { Libc } from './libc.ts'
+import type { Side } from './messages.ts'
 import { FastPlane } from './plane.ts'
 import { firstOf } from './providers.ts'
-import { Thread, type ThreadParts } from './thread.ts'
+import type { ThreadParts } from './thread.ts'
+import { Threads } from './threads.ts'
 
-/** What the main thread has of this plugin, wired together. */
+/**
+ * What the main thread has of this plugin, wired together.
+ *
+ * @param sides - what each thread does
+ */
 export function assemble(
   container: DependencyContainer,
   libc: Libc,
   spawn: ThreadParts['spawn'],
+  sides: readonly Side[],
 ): { io: FastIo; plane: FastPlane } {
   const providers = container.resolveAll(CRYPTO).filter(provider => provider.origin !== undefined)
-  const thread: Thread = new Thread({
+  const threads: Threads = new Threads(sides, {
     libc,
     log: container.resolve(LOG).child({ plane: 'linux-fast' }),
     clock: container.resolve(CLOCK),
@@ -25,23 +32,10 @@ export function assemble(
       else io.report(report, (packet, flow) => plane.relay(packet, flow))
     },
   })
-  const io = new FastIo(libc, thread)
-  const plane: FastPlane = new FastPlane(
-    firstOf(providers),
-    io,
-    command => {
-      thread.post(command)
-    },
-    async sizes => {
-      try {
-        await thread.start(sizes)
-      } catch (error) {
-        io.available = false
-        container.resolve(LOG).warn(`the portable data plane is used: no thread (${(error as Error).message})`)
-      }
-    },
-    () => thread.stop(),
-    () => thread.losses,
-  )
+  const io = new FastIo(libc, threads)
+  const plane: FastPlane = new FastPlane(firstOf(providers), io, threads, error => {
+    io.available = false
+    container.resolve(LOG).warn(`the portable data plane is used: no thread (${error.message})`)
+  })
   return { io, plane }
 }

@@ -4,6 +4,9 @@ import type { Origin } from '../../core/contracts/origin.ts'
 import type { Selector } from '../../core/contracts/strategy.ts'
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 
+/** What a thread does: packets of both directions, or of one beside another thread. */
+export type Side = 'both' | 'in' | 'out'
+
 /** A Child SA as data: what has functions is left out or said in other words. */
 export interface RemoteSpec extends Omit<ChildSaSpec, 'mode' | 'encap'> {
   readonly mode: Origin
@@ -18,7 +21,8 @@ export interface InstallCommand {
   readonly spec: RemoteSpec
   readonly outbound: boolean
   readonly now: number
-  readonly memory: SharedArrayBuffer
+  /** `SaMemory.octets` for each thread: so no two write the same words. */
+  readonly memory: Partial<Record<Side, SharedArrayBuffer>>
 }
 
 /** What the thread is told. Messages take effect in order, before any packet that arrives later. */
@@ -34,6 +38,8 @@ export type Command =
       readonly flow: Flow
       readonly wrapping: { readonly encap: RemoteSpec['encap']; readonly follow: boolean } | undefined
     }
+  /** The thread of the other direction has followed the peer. */
+  | { readonly type: 'peer-moved'; readonly id: string; readonly flow: Flow }
   | { readonly type: 'remove'; readonly id: string }
   | {
       readonly type: 'yield'
@@ -59,6 +65,20 @@ export type Command =
   | { readonly type: 'outbound'; readonly bytes: Uint8Array }
   /** A datagram that came by another way than a socket of the thread's. */
   | { readonly type: 'inbound'; readonly bytes: Uint8Array; readonly flow: Flow; readonly tos: number }
+
+const OUTBOUND: readonly Side[] = ['both', 'out']
+/** Commands that are not for all. A thread of one direction cannot do what belongs to the other. */
+const ADDRESSEES: Partial<Record<Command['type'], readonly Side[]>> = {
+  activate: OUTBOUND,
+  yield: OUTBOUND,
+  regain: OUTBOUND,
+  trap: OUTBOUND,
+  outbound: OUTBOUND,
+  inbound: ['both', 'in'],
+  'peer-moved': ['out'],
+}
+
+export const isFor = ({ type }: Command, side: Side): boolean => ADDRESSEES[type]?.includes(side) ?? true
 
 /** Packets that are not for the thread, in one block of memory. */
 export interface Leftovers {
@@ -106,6 +126,7 @@ export const Control = {
 
 /** What the thread starts with. */
 export interface Start {
+  readonly side: Side
   readonly control: Int32Array
   readonly wakeFd: number
   /** Crypto providers in their order. */

@@ -4,6 +4,7 @@ import type {
   ChildSaSpec,
   DataPlane,
   PacketSizes,
+  PlaneEvent,
   PlaneOutlet,
 } from '../../core/contracts/data-plane.ts'
 import type { Address, Flow, FlowProtocol } from '../../core/contracts/net.ts'
@@ -12,7 +13,7 @@ import type { Selector } from '../../core/contracts/strategy.ts'
 import { UsageError } from '../../core/errors.ts'
 import { countersOf, isAh, refusesSuite, SaMemory } from '../../core/ipsec/index.ts'
 import { Esp, espSpi } from '../../core/wire/index.ts'
-import type { Command, InstallCommand, RemoteSpec, Report } from './messages.ts'
+import type { Command, InstallCommand, RemoteSpec, Report, Side } from './messages.ts'
 
 /** What packets come and go by. */
 export interface Ways {
@@ -22,21 +23,32 @@ export interface Ways {
   carries(protocol: FlowProtocol): boolean
 }
 
+/** Whom everything is told to. */
+export interface PlaneThreads {
+  /** One for each thread. */
+  readonly sides: readonly Side[]
+  /** Packets lost that no SA counts, by reason. */
+  readonly losses: Readonly<Record<string, number>>
+  post(command: Command): void
+  start(sizes: PacketSizes): Promise<void>
+  stop(): Promise<void>
+}
+
 interface Installed {
   /** As the thread has to be told it again, the flow and the encapsulation as they are now. */
   install: InstallCommand
-  readonly memory: SaMemory
+  readonly memories: readonly SaMemory[]
+  /** Threads say for themselves which limits an SA has met; the engine hears it once. */
+  readonly said: { soft: boolean; hard: boolean }
 }
 
-/** The data plane as the engine sees it: everything is told to the thread, counters are read where it writes them. */
+/** The data plane as the engine sees it: everything is told to the threads, counters are read where they write them. */
 export class FastPlane implements DataPlane {
   readonly name = 'linux-fast'
   readonly #crypto: PacketCrypto
   readonly #ways: Ways
-  readonly #post: (command: Command) => void
-  readonly #start: (sizes: PacketSizes) => Promise<void>
-  readonly #stop: () => Promise<void>
-  readonly #losses: () => Readonly<Record<string, number>>
+  readonly #threads: PlaneThreads
+  readonly #failed: (error: Error) => void
   readonly #sas = new Map<string, Installed>()
   readonly #spis = new Set<number>()
   readonly #yields = new Map<string, Extract<Command, { type: 'yield' }>>()
@@ -44,31 +56,23 @@ export class FastPlane implements DataPlane {
   #outlet: PlaneOutlet | undefined
 
   /**
-   * @param crypto - what the thread can do
+   * @param crypto - what the threads can do
+   * @param failed - told when the threads do not come up
    */
-  constructor(
-    crypto: PacketCrypto,
-    ways: Ways,
-    post: (command: Command) => void,
-    start: (sizes: PacketSizes) => Promise<void>,
-    stop: () => Promise<void>,
-    losses: () => Readonly<Record<string, number>>,
-  ) {
+  constructor(crypto: PacketCrypto, ways: Ways, threads: PlaneThreads, failed: (error: Error) => void) {
     this.#crypto = crypto
     this.#ways = ways
-    this.#post = post
-    this.#start = start
-    this.#stop = stop
-    this.#losses = losses
+    this.#threads = threads
+    this.#failed = failed
   }
 
   async open(outlet: PlaneOutlet, sizes: PacketSizes): Promise<void> {
     this.#outlet = outlet
-    await this.#start(sizes)
+    await this.#threads.start(sizes).catch(this.#failed)
   }
 
   async close(): Promise<void> {
-    await this.#stop()
+    await this.#threads.stop()
   }
 
   /** What a new thread has to be told: sequence numbers and windows are in memory that outlives it. */
@@ -97,11 +101,15 @@ export class FastPlane implements DataPlane {
   install(spec: ChildSaSpec, { outbound }: { readonly outbound: boolean }, now: number): void {
     const refusal = this.refuses(spec)
     if (refusal !== undefined) throw new UsageError('USAGE_SA_REFUSED', `${spec.id}: ${refusal}`)
-    const memory = new SharedArrayBuffer(SaMemory.octets(spec.replayWindow))
+    const memory: Partial<Record<Side, SharedArrayBuffer>> = {}
+    const memories = this.#threads.sides.map(side => {
+      memory[side] = new SharedArrayBuffer(SaMemory.octets(spec.replayWindow))
+      return new SaMemory(spec.replayWindow, memory[side])
+    })
     const install = { type: 'install', spec: remoteSpec(spec), outbound, now, memory } as const
-    this.#sas.set(spec.id, { install, memory: new SaMemory(spec.replayWindow, memory) })
+    this.#sas.set(spec.id, { install, memories, said: { soft: false, hard: false } })
     this.#spis.add(spec.inbound.spi)
-    this.#post(install)
+    this.#threads.post(install)
   }
 
   activate(id: string): void {
@@ -111,7 +119,7 @@ export class FastPlane implements DataPlane {
     // the newest sender last, as a new thread has to be told them
     this.#sas.delete(id)
     this.#sas.set(id, sa)
-    this.#post({ type: 'activate', id })
+    this.#threads.post({ type: 'activate', id })
   }
 
   move(id: string, flow: Flow, wrapping?: Pick<ChildSaSpec, 'encap' | 'follow'>): void {
@@ -119,7 +127,7 @@ export class FastPlane implements DataPlane {
     if (sa === undefined) return
     const around = wrapping && { encap: remoteEncap(wrapping.encap), follow: wrapping.follow }
     sa.install = { ...sa.install, spec: { ...sa.install.spec, flow, ...around } }
-    this.#post({ type: 'move', id, flow, wrapping: around })
+    this.#threads.post({ type: 'move', id, flow, wrapping: around })
   }
 
   remove(id: string): void {
@@ -128,22 +136,22 @@ export class FastPlane implements DataPlane {
     this.#sas.delete(id)
     this.#spis.delete(sa.install.spec.inbound.spi)
     wipe(sa.install.spec)
-    this.#post({ type: 'remove', id })
+    this.#threads.post({ type: 'remove', id })
   }
 
   get drops(): Readonly<Record<string, number>> {
-    return this.#losses()
+    return this.#threads.losses
   }
 
   counters(id: string): ChildCounters | undefined {
     const sa = this.#sas.get(id)
-    return sa && countersOf(sa.memory)
+    return sa && countersOf(sa.memories)
   }
 
   inbound(packet: Packet, flow: Flow): boolean {
     const { bytes, start, end, tos } = packet
     if (end - start < Esp.HEADER || !this.#spis.has(espSpi(bytes, start))) return false
-    this.#post({ type: 'inbound', bytes: bytes.slice(start, end), flow, tos })
+    this.#threads.post({ type: 'inbound', bytes: bytes.slice(start, end), flow, tos })
     return true
   }
 
@@ -153,39 +161,59 @@ export class FastPlane implements DataPlane {
   }
 
   pathMtu(local: Address, remote: Address, mtu: number, now: number): void {
-    this.#post({ type: 'path-mtu', local, remote, mtu, now })
+    this.#threads.post({ type: 'path-mtu', local, remote, mtu, now })
   }
 
   outbound({ bytes, start, end }: Packet): void {
-    this.#post({ type: 'outbound', bytes: bytes.slice(start, end) })
+    this.#threads.post({ type: 'outbound', bytes: bytes.slice(start, end) })
   }
 
   yield(id: string, local: readonly Selector[], remote: readonly Selector[]): void {
     const command = { type: 'yield', id, local, remote } as const
     this.#yields.set(id, command)
-    this.#post(command)
+    this.#threads.post(command)
   }
 
   regain(id: string): void {
-    if (this.#yields.delete(id)) this.#post({ type: 'regain', id })
+    if (this.#yields.delete(id)) this.#threads.post({ type: 'regain', id })
   }
 
   trap(peer: string, child: string, local: readonly Selector[], remote: readonly Selector[]): void {
     const command = { type: 'trap', peer, child, local, remote } as const
     this.#traps.push(command)
-    this.#post(command)
+    this.#threads.post(command)
   }
 
-  /** Takes what the thread says about SAs. */
+  /** Takes what the threads say about SAs. */
   report(report: Extract<Report, { type: 'event' | 'refused' }>): void {
-    if (report.type === 'event') {
-      const { event } = report
-      if (event.type === 'peer-moved') {
-        const sa = this.#sas.get(event.id)
-        if (sa !== undefined) sa.install = { ...sa.install, spec: { ...sa.install.spec, flow: event.flow } }
+    const event = report.type === 'event' ? report.event : ({ type: 'hard-expiry', id: report.id } as const)
+    const sa = event.type === 'acquire' ? undefined : this.#sas.get(event.id)
+    if (sa !== undefined && this.#isNews(sa, event)) this.#outlet?.event(event)
+  }
+
+  /** Has the threads agree about what one of them has said. @returns false when another had said it before */
+  #isNews(sa: Installed, event: PlaneEvent): boolean {
+    switch (event.type) {
+      case 'soft-expiry': {
+        const { soft } = sa.said
+        sa.said.soft = true
+        return !soft
       }
-      this.#outlet?.event(event)
-    } else if (this.#sas.has(report.id)) this.#outlet?.event({ type: 'hard-expiry', id: report.id })
+      case 'hard-expiry': {
+        const { hard } = sa.said
+        sa.said.hard = true
+        for (const memory of sa.memories) memory.expire()
+        return !hard
+      }
+      case 'peer-moved': {
+        const { id, flow } = event
+        sa.install = { ...sa.install, spec: { ...sa.install.spec, flow } }
+        this.#threads.post({ type: 'peer-moved', id, flow })
+        return true
+      }
+      default:
+        return true
+    }
   }
 }
 

@@ -12,13 +12,15 @@ import { Inbox, type Take } from './inbox.ts'
 import { Leavings } from './leavings.ts'
 import { type Libc, SOCKADDR, Sys } from './libc.ts'
 import { Losses } from './losses.ts'
-import { type Command, type InstallCommand, RELAYED, type RemoteSpec, type Report } from './messages.ts'
+import { type Command, type InstallCommand, RELAYED, type RemoteSpec, type Report, type Side } from './messages.ts'
 import { Outbox } from './outbox.ts'
 import type { SegmentSink } from './segment.ts'
 import { TunQueue } from './tun-queue.ts'
 
 export interface PumpParts {
   readonly libc: Libc
+  /** Which packets it moves: it reads sockets, the device, or both. */
+  readonly side: Side
   readonly crypto: PacketCrypto
   readonly rng: Rng
   readonly control: Int32Array
@@ -129,6 +131,8 @@ export class Pump {
         const { id, flow, wrapping } = command
         return plane.move(id, this.#flow(flow), wrapping && { ...wrapping, encap: encapOf(wrapping.encap) })
       }
+      case 'peer-moved':
+        return plane.move(command.id, this.#flow(command.flow))
       case 'remove':
         return plane.remove(command.id)
       case 'yield':
@@ -163,7 +167,10 @@ export class Pump {
    */
   install({ spec, outbound, now, memory }: InstallCommand, mode: Mode): void {
     const { flow, encap } = spec
-    this.#plane.install({ ...spec, mode, encap: encapOf(encap), flow: this.#flow(flow) }, { outbound, memory }, now)
+    const { side } = this.#parts
+    // what another thread draws numbers for is never sent on
+    const options = { outbound: outbound && side !== 'in', memory: memory[side]! }
+    this.#plane.install({ ...spec, mode, encap: encapOf(encap), flow: this.#flow(flow) }, options, now)
   }
 
   /** Waits for packets, and moves those that came. @param interrupted - whether something else is to be done first */
@@ -274,8 +281,9 @@ export class Pump {
 
   #watch(): void {
     const { view } = this.#arena
-    this.#polled = [...this.#sockets.values()].slice(0, MAX_FDS - 3)
-    const fds = [this.#parts.wakeFd, this.#tun?.fd ?? -1, ...this.#polled.map(({ fd }) => fd)]
+    const { side, wakeFd } = this.#parts
+    this.#polled = side === 'out' ? [] : [...this.#sockets.values()].slice(0, MAX_FDS - 3)
+    const fds = [wakeFd, side === 'in' ? -1 : (this.#tun?.fd ?? -1), ...this.#polled.map(({ fd }) => fd)]
     for (const [i, fd] of fds.entries()) {
       view.setInt32(this.#fds + i * POLLFD, fd, true)
       view.setUint32(this.#fds + i * POLLFD + 4, Sys.POLLIN, true)

@@ -5,7 +5,7 @@ import type { Clock } from '../../core/contracts/machine.ts'
 import type { Origin } from '../../core/contracts/origin.ts'
 import { type Libc, Sys } from './libc.ts'
 import { LOSS_WORDS, Losses } from './losses.ts'
-import { type Command, Control, type Release, type Report, type Start } from './messages.ts'
+import { type Command, Control, isFor, type Release, type Report, type Side, type Start } from './messages.ts'
 
 /** A thread that ended by itself is started again after so many ms, each time twice as many. */
 const RESTART_MS = 50
@@ -23,6 +23,7 @@ export interface PumpWorker {
 }
 
 export interface ThreadParts {
+  readonly side: Side
   readonly libc: Libc
   readonly log: Log
   readonly clock: Clock
@@ -78,14 +79,21 @@ export class Thread {
     })
   }
 
+  get side(): Side {
+    return this.#parts.side
+  }
+
   /** Packets lost that no SA counts, by reason. */
   get losses(): Readonly<Record<string, number>> {
     return new Losses(this.#control).all()
   }
 
-  /** @returns false while there is no thread; the next one learns all from `history` */
+  /**
+   * Says it when it is for this thread.
+   * @returns false while there is no thread; the next one learns all from `history`
+   */
   post(command: Command): boolean {
-    if (this.#worker === undefined) return false
+    if (this.#worker === undefined || !isFor(command, this.#parts.side)) return false
     this.#worker.postMessage(command)
     Atomics.store(this.#control, Control.COMMANDS, 1)
     this.#wake()
@@ -112,10 +120,11 @@ export class Thread {
   }
 
   #spawn(): void {
-    const { clock, crypto, log, report, spawn } = this.#parts
+    const { side, clock, crypto, log, report, spawn } = this.#parts
     Atomics.store(this.#control, Control.COMMANDS, 1)
     Atomics.store(this.#control, Control.WAITING, 0)
     const data: Start = {
+      side,
       control: this.#control,
       wakeFd: this.#wakeFd,
       crypto,
@@ -145,7 +154,7 @@ export class Thread {
         if (this.#first !== undefined) this.#first.reject(new Error(why))
         else if (Atomics.load(this.#control, Control.CLOSING) === 0) {
           if (clock.now() - this.#startedAt > SOUND_MS) this.#restartMs = RESTART_MS
-          log.error('the packet thread has failed and is started again', { why, inMs: this.#restartMs })
+          log.error('the packet thread has failed and is started again', { why, thread: side, inMs: this.#restartMs })
           this.#cancelRestart = clock.schedule(clock.now() + this.#restartMs, () => this.#spawn())
           this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MOST_MS)
         }

@@ -21,6 +21,7 @@ async function main(start: Start): Promise<void> {
   const origin = performance.timeOrigin + start.clock
   const now = (): number => origin + performance.now()
   const pump = new Pump({
+    side: start.side,
     libc: loadLibc(),
     rng: { bytes: length => crypto.getRandomValues(new Uint8Array(length)) },
     crypto: firstOf(providers),

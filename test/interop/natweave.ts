@@ -172,6 +172,10 @@ const digits = (spi: string, length: number): string => spi.replace(/^0x/, '').t
 
 /** What moves packets, see --plane of run.ts. */
 const fast = (): boolean => process.env.NATWEAVE_PLANE !== 'portable'
+const threads = (): { threads?: 1 | 2 } => {
+  const [, said] = /^fast-([12])$/.exec(process.env.NATWEAVE_PLANE ?? '') ?? []
+  return said === undefined ? {} : { threads: said === '1' ? 1 : 2 }
+}
 
 /** The usual set, with plugin raw where it is wanted, and without linux-fast where the portable plane is to be tested. */
 const plugins = ({ raw, noble = false }: TunnelConfig): string[] => [
@@ -203,7 +207,7 @@ function configuration(config: TunnelConfig, device: string): ConfigInput {
     proposal,
   ]
   return {
-    device: { name: device },
+    device: { name: device, ...threads() },
     ...loaded(config),
     // both ends are test hosts: give up on a dead peer as soon as charon does
     ike: {

@@ -23,12 +23,14 @@ import { defaultPrefix, Lab } from './lab.ts'
 import { natweaveExists } from './natweave.ts'
 import { obstacle } from './preflight.ts'
 
+const PLANES = ['fast', 'fast-1', 'fast-2', 'portable']
 const HELP = `Runs natweave and strongSwan against each other through real NATs, in network namespaces. Needs root.
 
   npm run interop -- [--only PATTERN] [--plane NAME] [--shard K/N] [--again] [--baseline] [--list] [--json] [--keep] [--help]
 
   --only PATTERN  only the cases whose name matches this regular expression
-  --plane NAME    fast (plugin linux-fast, the default) or portable: what moves natweave's packets
+  --plane NAME    what moves natweave's packets: fast (plugin linux-fast, the default; fast-1, fast-2: with so many threads)
+                  or portable
   --shard K/N     only every N-th case, from the K-th on; N runs with LAB_PREFIXes of their own do all, side by side
   --again         cases that failed run once more at the end, and are named whatever comes of it
   --baseline      instead, rekey, deletion and NAT reboot between two strongSwans: they prove the checks, not natweave
@@ -100,8 +102,8 @@ async function main(): Promise<number> {
     for (const { name } of chosen) console.log(name)
     return 0
   }
-  if (!['fast', 'portable'].includes(values.plane)) {
-    console.error(`INTEROP COULD NOT RUN: there is no plane ${values.plane}; there are fast and portable`)
+  if (!PLANES.includes(values.plane)) {
+    console.error(`INTEROP COULD NOT RUN: there is no plane ${values.plane}; there are ${PLANES.join(', ')}`)
     return 2
   }
   process.env.NATWEAVE_PLANE = values.plane

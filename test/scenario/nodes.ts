@@ -116,6 +116,8 @@ export interface Wish {
   readonly ike?: Partial<IkeSettings>
   readonly manual?: Settings['manual']
   readonly guard?: Settings['guard']
+  /** Of the fast plane; absent: one or two, by chance. */
+  readonly threads?: 1 | 2
   /** Beside those every scenario has. */
   readonly plugins?: readonly Plugin[]
 }
@@ -171,7 +173,7 @@ export class Node {
     this.#net = net
     this.host = host
     this.device = host.device()
-    this.fast = ON_FAST_PLANE ? new FastHost(net, host, this.device, options) : undefined
+    this.fast = ON_FAST_PLANE ? new FastHost(net, host, this.device, options, wish.threads) : undefined
     this.#transport = host.transport(options)
     this.natweave = createNatweave({
       plugins: [

@@ -103,6 +103,9 @@ describe('plugins that are none', () => {
     expect(await complaint({ use, options: { level: 10 } })).toBe(
       'plugins[2].options: plugin "./picky.mjs": level: 1 to 9 is wanted',
     )
+    expect(await complaint({ use: 'linux-fast', options: { threads: 3 } })).toBe(
+      'plugins[2].options: plugin "linux-fast": threads: 3; 1, or 2 for one each way, is wanted',
+    )
   })
 })
 

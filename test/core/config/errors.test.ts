@@ -67,7 +67,12 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
   [{ listen: { ports: { ike: 5.5 } } }, 'listen.ports.ike: a whole number is wanted, found 5.5'],
   [{ listen: { addresses: ['eth0'] } }, 'listen.addresses[0]: an IPv4 or IPv6 address is wanted, found "eth0"'],
   [{ device: true }, 'device: false is wanted, or a mapping such as { name: nw0, mtu: 1400 }, found true'],
-  [{ device: { mut: 1400 } }, 'device.mut: unknown key; allowed: name, mtu, clampMss, table; did you mean "mtu"?'],
+  [
+    { device: { mut: 1400 } },
+    'device.mut: unknown key; allowed: name, mtu, clampMss, table, threads; did you mean "mtu"?',
+  ],
+  [{ device: { mtu: 'large' } }, 'device.mtu: a number is wanted, found "large"'],
+  [{ device: { threads: 4 } }, 'device.threads: found 4; allowed: 1, 2'],
   [{ log: { level: 'loud' } }, 'log.level: found "loud"; allowed: debug, info, warn, error'],
   [{ ike: { retransmit: { base: 0.5 } } }, 'ike.retransmit.base: a number of at least 1 is wanted, found 0.5'],
   [{ plugins: [5] }, 'plugins[0]: a plugin is wanted: its name or path, or { use: NAME, options: { … } }, found 5'],
@@ -75,10 +80,7 @@ const WRONG: readonly (readonly [given: unknown, message: string])[] = [
     { plugins: ['udp', { usee: 'turn', options: { password: 'hidden' } }] },
     'plugins[1].usee: unknown key; allowed: use, options; did you mean "use"?',
   ],
-  [
-    { plugins: [{ use: 'turn', options: 'hidden' }] },
-    'plugins[0]: a plugin is wanted: its name or path, or { use: NAME, options: { … } }, found a mapping',
-  ],
+  [{ plugins: [{ use: 'turn', options: 'hidden' }] }, 'plugins[0].options: a mapping is wanted, found a text'],
   // words
   [peer({ remote: 'two words' }), `peers.moon.remote: ${HOST}, found "two words"`],
   [peer({ remote: 'gw:0' }), `peers.moon.remote: ${HOST}, found "gw:0"`],

@@ -14,8 +14,11 @@ import { Socket } from '../../../plugins/linux-fast/flows.ts'
 import { Inbox, type Take } from '../../../plugins/linux-fast/inbox.ts'
 import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
+import type { Side } from '../../../plugins/linux-fast/messages.ts'
+import { sidesOf } from '../../../plugins/linux-fast/options.ts'
 import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
-import { spawnWorker, Thread, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
+import { spawnWorker, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
+import { Threads } from '../../../plugins/linux-fast/threads.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { opensslProvider } from '../../../plugins/openssl/index.ts'
@@ -61,10 +64,12 @@ function pair(libc: Libc): [number, number] {
   return [fds[0]!, fds[1]!]
 }
 
-/** The thread with a socket on the loopback device and something like a TUN device, and the other end of both. */
+/** The threads with a socket on the loopback device and something like a TUN device, and the other end of both. */
 export class Rig {
   readonly plane: FastPlane
-  readonly thread: Thread
+  /** As many as each rig has. */
+  static threads: 1 | 2 = 1
+  readonly sides = sidesOf({ threads: Rig.threads })
   readonly events: PlaneEvent[] = []
   readonly refused: string[] = []
   /** What was to be sent by another way than the socket. */
@@ -72,6 +77,7 @@ export class Rig {
   /** What came up that is no marker. */
   readonly leftDatagrams: Uint8Array[] = []
   readonly leftPackets: Uint8Array[] = []
+  readonly #threads: Threads
   readonly #libc = loadLibc()
   readonly #io: FastIo
   readonly #buffer = new Uint8Array(BUFFER)
@@ -92,7 +98,7 @@ export class Rig {
   #logged: () => void = () => {}
 
   constructor() {
-    this.thread = new Thread({
+    this.#threads = new Threads(this.sides, {
       libc: this.#libc,
       log: { ...silentLog, error: () => this.#logged() },
       clock: systemClock,
@@ -101,15 +107,10 @@ export class Rig {
       history: () => [...this.#io.history(), ...this.plane.history()],
       report: report => this.#report(report),
     })
-    this.#io = new FastIo(this.#libc, this.thread, () => ({ fd: this.#device, name: 'test', udp: true }))
-    this.plane = new FastPlane(
-      crypto,
-      this.#io,
-      command => this.thread.post(command),
-      sizes => this.thread.start(sizes),
-      () => this.thread.stop(),
-      () => this.thread.losses,
-    )
+    this.#io = new FastIo(this.#libc, this.#threads, () => ({ fd: this.#device, name: 'test', udp: true }))
+    this.plane = new FastPlane(crypto, this.#io, this.#threads, error => {
+      throw error
+    })
   }
 
   #report(report: Parameters<ThreadParts['report']>[0]): void {
@@ -172,12 +173,15 @@ export class Rig {
     return this.#flow!
   }
 
-  /** The thread ends as by a failure; resolves when the next one has been started. */
-  async kill(): Promise<void> {
+  /** Threads end as by a failure; resolves when the next ones are about to start. */
+  async kill(sides: readonly Side[] = this.sides): Promise<void> {
+    let alive = sides.length
     const logged = new Promise<void>(resolve => {
-      this.#logged = resolve
+      this.#logged = () => {
+        if (--alive === 0) resolve()
+      }
     })
-    await this.thread.kill()
+    await Promise.all(sides.map(side => this.#threads.kill(side)))
     await logged
   }
 

@@ -6,6 +6,8 @@ import type { PacketIo } from '../../../core/contracts/packet-io.ts'
 import { DATA_PLANE, DEVICE, LOG, PACKET_IO, type Plugin, TRANSPORT } from '../../../core/contracts/plugin.ts'
 import type { TransportSink } from '../../../core/contracts/transport.ts'
 import { assemble } from '../../../plugins/linux-fast/assemble.ts'
+import type { Side } from '../../../plugins/linux-fast/messages.ts'
+import { sidesOf } from '../../../plugins/linux-fast/options.ts'
 import { firstOf } from '../../../plugins/linux-fast/providers.ts'
 import { nodeCryptoProvider } from '../../../plugins/node-crypto/index.ts'
 import { RawTransport } from '../../../plugins/raw/index.ts'
@@ -127,23 +129,31 @@ export class FastHost {
   readonly kernel: VirtualKernel
   readonly plugin: Plugin
   readonly #ah: HostTransport
-  #worker: VirtualWorker | undefined
+  readonly #workers = new Map<Side, VirtualWorker>()
 
-  constructor(net: VirtualInternet, host: Host, device: HostDevice, options: HostTransportOptions) {
+  /** @param threads - 2: one for each direction; absent: one or two, by chance */
+  constructor(net: VirtualInternet, host: Host, device: HostDevice, options: HostTransportOptions, threads?: 1 | 2) {
     const name = `${host.name} ${device.name}`
     this.kernel = new VirtualKernel(host, device, net.rng(`kernel ${name}`))
     const { protocols = [50] } = options
     this.#ah = host.transport({ udp: false, protocols: protocols.filter(protocol => protocol === 51) })
+    const sides = sidesOf({ threads: threads ?? (net.rng(`threads of ${name}`).chance(0.5) ? 2 : 1) })
     const parts = { net, kernel: this.kernel, crypto: firstOf([nodeCryptoProvider]), name: `thread ${name}` }
     this.plugin = {
       name: 'virtual-fast-host',
       api: 1,
       register: container => {
         const made = instanceCachingFactory(c =>
-          assemble(c, this.kernel, start => {
-            this.#worker = new VirtualWorker(parts, start)
-            return this.#worker
-          }),
+          assemble(
+            c,
+            this.kernel,
+            start => {
+              const worker = new VirtualWorker(parts, start)
+              this.#workers.set(start.side, worker)
+              return worker
+            },
+            sides,
+          ),
         )
         container.register(PACKET_IO, { useFactory: c => made(c).io })
         container.register(DATA_PLANE, { useFactory: c => made(c).plane })
@@ -162,15 +172,14 @@ export class FastHost {
     }
   }
 
-  /** The thread as it is now. */
-  get worker(): VirtualWorker {
-    if (this.#worker === undefined) throw new Error('no thread has been started')
-    return this.#worker
+  /** The threads as they are now. */
+  get workers(): readonly VirtualWorker[] {
+    return [...this.#workers.values()]
   }
 
   /** Power cut. */
   async crash(): Promise<void> {
-    this.#worker?.halt()
+    for (const worker of this.workers) worker.halt()
     await this.#ah.close()
     this.kernel.closeAll()
   }

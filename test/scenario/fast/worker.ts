@@ -56,9 +56,10 @@ export class VirtualWorker extends EventEmitter implements PumpWorker {
     this.#kernel = kernel
     this.#control = start.control
     this.#pump = new Pump({
+      side: start.side,
       libc: kernel,
       crypto,
-      rng: net.rng(name),
+      rng: net.rng(`${name} ${start.side}`),
       control: start.control,
       wakeFd: start.wakeFd,
       sizes: structuredClone(start.sizes),
