@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
 import { type Loaded, loadConfig } from '../../config/index.ts'
 import type { LogLevel } from '../../contracts/log.ts'
 import type { Natweave, NatweaveEvent } from '../../contracts/natweave.ts'
@@ -29,8 +30,15 @@ export default async function up(this: unknown, flags: UpFlags): Promise<void> {
 const foreground = async (flags: UpFlags, out: Output): Promise<number> =>
   run(await loadConfig({ file: flags.config }), flags, out)
 
+/**
+ * Octets of bytecode after which V8 looks whether a function is worth compiling; its own value is 132 kB, for programs that
+ * compute. A quiet tunnel runs little code, but somebody waits for it each time: compiled, it takes two thirds of the time.
+ */
+const COMPILE_AFTER = 1_500
+
 /** Runs a build until it is told to stop. */
 export async function run(config: Loaded, flags: UpFlags, out: Output): Promise<number> {
+  setFlagsFromString(`--interrupt-budget=${COMPILE_AFTER}`)
   const log = stderrLog(flags.logLevel ?? config.log.level, config.log.format)
   const natweave = await build(config, log)
   const stopped = untilStopped()
