@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { addressOfBytes } from '../../core/wire/index.ts'
 
-/** An IPv4 packet of a capture file. Bytes are views of the file's; `data` may be cut short by the snap length. */
+/** An IP packet of a capture file. Bytes are views of the file's; `data` may be cut short by the snap length. */
 export interface Captured {
   /** Seconds since the epoch. */
   readonly at: number
@@ -14,7 +15,7 @@ export interface Captured {
   readonly data: Buffer
 }
 
-/** Reads an Ethernet capture file in the classic format. @returns its IPv4 packets, and the count of other frames but ARP */
+/** Reads an Ethernet capture file in the classic format. @returns its IP packets, and the count of other frames but ARP; IPv6's way of it is left out too */
 export function readCapture(file: string): { packets: Captured[]; others: number } {
   const b = readFileSync(file)
   if (b.readUInt32LE(0) !== 0xa1b2c3d4 || b.readUInt32LE(20) !== 1) throw new Error(`${file}: not an Ethernet capture`)
@@ -27,6 +28,7 @@ export function readCapture(file: string): { packets: Captured[]; others: number
     o += 16 + length
     const type = frame.readUInt16BE(12)
     if (type === 0x0800) packets.push(ipv4(frame.subarray(14), at))
+    else if (type === 0x86dd) packets.push(...ipv6(frame.subarray(14), at))
     else if (type !== 0x0806) others++
   }
   return { packets, others }
@@ -47,6 +49,18 @@ function ipv4(p: Buffer, at: number): Captured {
     dstPort: udp ? p.readUInt16BE(header + 2) : 0,
     data: p.subarray(udp ? header + 8 : header),
   }
+}
+
+/** No packet where it is about the link: neighbours, routers, and who listens to whom (MLD, behind a Hop-by-Hop header). */
+function ipv6(p: Buffer, at: number): Captured[] {
+  const protocol = p[6] ?? 0
+  const type = p[protocol === 0 ? 48 : 40] ?? 0
+  const link = (protocol === 58 && type >= 133 && type <= 137) || (protocol === 0 && type >= 130 && type <= 143)
+  if (link) return []
+  const address = (o: number) => addressOfBytes(p, o, 6)
+  const udp = protocol === 17
+  const ports = udp ? { srcPort: p.readUInt16BE(40), dstPort: p.readUInt16BE(42) } : { srcPort: 0, dstPort: 0 }
+  return [{ at, src: address(8), dst: address(24), protocol, ...ports, data: p.subarray(udp ? 48 : 40) }]
 }
 
 /** What a capture on the public segment shows. */
@@ -74,7 +88,7 @@ export function inspect(file: string, encap: Outside = 'udp'): Seen {
   const esp = new Map<string, number[]>()
   const fragments = new Map<string, number>()
   const { packets, others } = readCapture(file)
-  const clear: string[] = others > 0 ? [`${others} frames that are not IPv4`] : []
+  const clear: string[] = others > 0 ? [`${others} frames that are not IP`] : []
   let [ike, keepalives, clearCount] = [0, 0, others]
   for (const packet of packets) {
     const authentic = encap === 'ah' && packet.protocol === AH

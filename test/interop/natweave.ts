@@ -165,6 +165,7 @@ function view(peer: PeerStatus, child: ChildStatus): SaView {
     packetsIn: child.counters.packetsIn,
     packetsOut: child.counters.packetsOut,
     virtualAddress: peer.virtualAddresses[0],
+    plane: child.plane,
   }
 }
 

@@ -88,6 +88,8 @@ export interface SaView {
   readonly packetsIn: number
   readonly packetsOut: number
   readonly virtualAddress: string | undefined
+  /** What moves its packets; undefined: it does not say. */
+  readonly plane?: string
 }
 
 export interface Ppk {

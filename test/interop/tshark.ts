@@ -25,6 +25,7 @@ export interface Decoded {
 const FIELDS = [
   'frame.number',
   'ip.src',
+  'ipv6.src',
   'frame.protocols',
   'isakmp.exchangetype',
   'isakmp.enc.decrypted',
@@ -53,7 +54,7 @@ export async function decode(file: string, allKeys: readonly KeyLine[]): Promise
     'esp.enable_encryption_decode:TRUE',
     'esp.enable_authentication_check:TRUE',
     'tcp.analyze_sequence_numbers:FALSE',
-    ...keys.map(table),
+    ...keys.flatMap(table),
   ]
   // what our streams carry is random octets, and no protocol that Wireshark may guess from them
   const streams = ['tcp', 'udp'].flatMap(protocol => ['-d', `${protocol}.port==${FIRST_PORT}-${FIRST_PORT + 999},data`])
@@ -136,26 +137,19 @@ function complaint(row: Row): string[] {
   const severe = row['_ws.expert.severity'].split(';').some(level => Number(level) >= limit)
   if (row['_ws.malformed'] === '' && row['esp.icv_bad'] !== '1' && !severe) return []
   const what = row['esp.icv_bad'] === '1' ? 'bad ICV' : row['_ws.expert.message'] || 'malformed'
-  return [`frame ${row['frame.number']} from ${row['ip.src']} (${row['frame.protocols']}): ${what}`]
+  return [`frame ${row['frame.number']} from ${row['ip.src'] || row['ipv6.src']} (${row['frame.protocols']}): ${what}`]
 }
 
-/** A row of one of Wireshark's tables as a command line option. */
-function table(line: KeyLine): string {
+/** Rows of Wireshark's tables as command line options: one of ESP for each family. */
+function table(line: KeyLine): string[] {
   if (line.type === 'ike') {
     const { spii, spir, sk_ei, sk_er, encr, sk_ai, sk_ar, integ } = line
-    return `uat:ikev2_decryption_table:${spii},${spir},${sk_ei},${sk_er},"${encr}",${sk_ai || '""'},${sk_ar || '""'},"${integ}"`
+    return [
+      `uat:ikev2_decryption_table:${spii},${spir},${sk_ei},${sk_er},"${encr}",${sk_ai || '""'},${sk_ar || '""'},"${integ}"`,
+    ]
   }
-  const cells = [
-    'IPv4',
-    line.src,
-    line.dst,
-    hex(line.spi),
-    line.encr,
-    hex(line.encrKey),
-    line.integ,
-    hex(line.integKey),
-  ]
-  return `uat:esp_sa:${cells.map(cell => `"${cell}"`).join(',')}`
+  const cells = [line.src, line.dst, hex(line.spi), line.encr, hex(line.encrKey), line.integ, hex(line.integKey)]
+  return ['IPv4', 'IPv6'].map(family => `uat:esp_sa:${[family, ...cells].map(cell => `"${cell}"`).join(',')}`)
 }
 
 const hex = (digits: string): string => (digits === '' ? '' : `0x${digits}`)

@@ -28,6 +28,8 @@ export interface TunnelOptions {
   readonly mobike?: boolean
   /** Which ends have raw sockets; only natweave can. Undefined: none. */
   readonly raw?: 'both' | 'initiator'
+  /** Both ends meet by IPv6; without a NAT only. */
+  readonly outer6?: boolean
   /** Default: tunnel. */
   readonly mode?: ChildMode
   /** Where moon's is another one: it decides. */
@@ -106,10 +108,11 @@ export class Tunnel {
       const fragments = options.dropFragments ? ['--drop-fragments', 'yes'] : []
       await lab.up(options.mobike ? 'roam' : 'nat1', ['--nata', options.nat, ...fragments])
     }
+    if (options.outer6) await enableIpv6(lab)
     const config = {
       ike: options.ike ?? IKE,
       esp: options.esp ?? ESP,
-      gateway: ADDRESS.moon,
+      gateway: options.outer6 ? MOON_V6 : ADDRESS.moon,
       dpdSeconds: options.dpdSeconds ?? 0,
       mobike: options.mobike ?? false,
       protocol: options.protocol ?? 'esp',
@@ -139,6 +142,12 @@ export class Tunnel {
     const endCapture = await lab.capture('inet', 'br0', 'public')
     await Promise.all([alice.start(), moon.start()])
     return new Tunnel(lab, options, alice, moon, endCapture)
+  }
+
+  /** What moves the packets of both ends, of those that say it. */
+  async planes(): Promise<readonly string[]> {
+    const { alice, moon } = await this.settled()
+    return [alice, moon].flatMap(({ plane }) => plane ?? [])
   }
 
   /** The end of the tunnel at alice, under its virtual address. */
@@ -268,8 +277,9 @@ export class Tunnel {
   async #socketFull(host: Host): Promise<number> {
     if (this.#outside !== 'udp') {
       // a header, then a line per raw socket, which ends with its drops
-      const [, ...sockets] = (await this.lab.exec(host, ['cat', '/proc/net/raw'])).stdout.trim().split('\n')
-      return sockets.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+      const { stdout } = await this.lab.exec(host, ['cat', '/proc/net/raw', '/proc/net/raw6'])
+      const sockets = stdout.split('\n').filter(line => /^\s*\d+:/.test(line))
+      return sockets.reduce((sum, line) => sum + Number(line.trim().split(' ').at(-1)), 0)
     }
     const lines = (await this.lab.exec(host, ['grep', '^Udp:', '/proc/net/snmp'])).stdout.split('\n')
     const [names = [], values = []] = lines.map(line => line.split(' '))
@@ -309,4 +319,18 @@ function received(host: Host, counted: number, full: number, wire: number, story
   const fits = story === 'plain' ? counted + full === wire : counted <= wire && wire <= counted + full
   if (!fits)
     throw new Error(`packets received by ${host}: ${counted} and ${full} lost in a full socket, ${wire} on the wire`)
+}
+
+const MOON_V6 = '2001:db8::20'
+
+/** The networks of the lab have no IPv6 by themselves. */
+async function enableIpv6(lab: Lab): Promise<void> {
+  for (const [host, address] of [
+    ['alice', '2001:db8::50'],
+    ['moon', MOON_V6],
+  ] as const) {
+    const on = ['lo', 'eth0'].map(name => `net.ipv6.conf.${name}.disable_ipv6=0`)
+    await lab.exec(host, ['sysctl', '-qw', ...on])
+    await lab.exec(host, ['ip', 'addr', 'add', `${address}/64`, 'dev', 'eth0', 'nodad'])
+  }
 }

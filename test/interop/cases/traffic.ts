@@ -13,7 +13,16 @@ async function traffic(lab: Lab, options: TunnelOptions): Promise<readonly strin
   const up = await transfer(lab, inner, tunnel.mars)
   const down = await transfer(lab, tunnel.mars, inner)
   const speeds = `${megabytesPerSecond(up)}/${megabytesPerSecond(down)} MB/s`
-  return [`ping ${there} ${back}`, `50 MB sha256 ok both ways ${speeds}`, ...(await tunnel.expectProtected())]
+  const plane = process.env.NATWEAVE_PLANE === 'portable' ? 'portable' : 'linux-fast'
+  const planes = await tunnel.planes()
+  const strange = planes.find(one => one !== plane)
+  if (strange !== undefined) throw new Error(`the plane is ${strange}, not ${plane}`)
+  return [
+    `ping ${there} ${back}`,
+    `50 MB sha256 ok both ways ${speeds}`,
+    ...(planes.length > 0 ? [`plane=${planes.join('+')}`] : []),
+    ...(await tunnel.expectProtected()),
+  ]
 }
 
 function row(
@@ -24,9 +33,10 @@ function row(
 ): Case {
   const suite = more.esp === undefined ? '' : ` ${more.esp}`
   const raw = more.raw === undefined ? '' : ` raw sockets: ${more.raw}`
+  const outer = more.outer6 ? ' over IPv6' : ''
   const natweave = initiator === 'natweave' || responder === 'natweave'
   return {
-    name: `${nat === undefined ? 'direct' : `nat1/${nat}`} ${initiator}→${responder}${suite}${raw}`,
+    name: `${nat === undefined ? 'direct' : `nat1/${nat}`} ${initiator}→${responder}${suite}${raw}${outer}`,
     ...(natweave ? { needs: 'natweave' } : {}),
     run: lab => traffic(lab, { initiator, responder, ...(nat === undefined ? {} : { nat }), ...more }),
   }
@@ -45,6 +55,7 @@ export const cases: readonly Case[] = [
   ...PAIRS.map(([initiator, responder]) => row(initiator, responder, undefined)),
   // plain ESP where both ends can and no NAT is on the way, else UDP encapsulation as before
   row('natweave', 'natweave', undefined, { raw: 'both' }),
+  row('natweave', 'natweave', undefined, { raw: 'both', outer6: true }),
   row('natweave', 'natweave', undefined, { raw: 'initiator' }),
   row('natweave', 'strongSwan', undefined, { raw: 'initiator' }),
   row('natweave', 'natweave', 'port-restricted', { raw: 'both' }),
