@@ -7,6 +7,7 @@ import { HEADROOM, newPacket, octets, type Packet } from '../../../core/contract
 import type { BoundSocket, TunQueue } from '../../../core/contracts/packet-io.ts'
 import { combineProviders } from '../../../core/ike/suite.ts'
 import { systemClock } from '../../../core/index.ts'
+import { SaMemory, Word } from '../../../core/ipsec/sa-memory.ts'
 import { Arena } from '../../../plugins/linux-fast/arena.ts'
 import { Datagram } from '../../../plugins/linux-fast/datagram.ts'
 import { openSocket } from '../../../plugins/linux-fast/descriptors.ts'
@@ -16,7 +17,7 @@ import { FastIo } from '../../../plugins/linux-fast/io.ts'
 import { type Libc, loadLibc, Sys } from '../../../plugins/linux-fast/libc.ts'
 import type { Side } from '../../../plugins/linux-fast/messages.ts'
 import { sidesOf } from '../../../plugins/linux-fast/options.ts'
-import { FastPlane } from '../../../plugins/linux-fast/plane.ts'
+import { FastPlane, type PlaneThreads } from '../../../plugins/linux-fast/plane.ts'
 import { spawnWorker, type ThreadParts } from '../../../plugins/linux-fast/thread.ts'
 import { Threads } from '../../../plugins/linux-fast/threads.ts'
 import { Vnet } from '../../../plugins/linux-fast/vnet.ts'
@@ -74,6 +75,8 @@ export class Rig {
   readonly refused: string[] = []
   /** What was to be sent by another way than the socket. */
   readonly relayed: { readonly bytes: Uint8Array; readonly flow: Flow }[] = []
+  /** How large packets may be, as the engine is told: address and octets. */
+  readonly told: string[] = []
   /** What came up that is no marker. */
   readonly leftDatagrams: Uint8Array[] = []
   readonly leftPackets: Uint8Array[] = []
@@ -88,6 +91,8 @@ export class Rig {
   readonly #inbox = new Inbox(this.#libc, this.#arena)
   /** Of this rig: those with raw sockets must not hear each other. */
   readonly #serial = ++rigs
+  /** Number of the last packet that SAs from now on have received before. */
+  heard = 0
   #inner = -1
   #device = -1
   #wire: Socket | undefined
@@ -108,7 +113,22 @@ export class Rig {
       report: report => this.#report(report),
     })
     this.#io = new FastIo(this.#libc, this.#threads, () => ({ fd: this.#device, name: 'test', udp: true }))
-    this.plane = new FastPlane(crypto, this.#io, this.#threads, error => {
+    const threads = this.#threads
+    const told: PlaneThreads = {
+      sides: threads.sides,
+      get losses() {
+        return threads.losses
+      },
+      post: command => {
+        if (command.type === 'install')
+          for (const memory of Object.values(command.memory))
+            new SaMemory(command.spec.replayWindow, memory).numbers[Word.TOP] = this.heard
+        threads.post(command)
+      },
+      start: sizes => threads.start(sizes),
+      stop: () => threads.stop(),
+    }
+    this.plane = new FastPlane(crypto, this.#io, told, error => {
       throw error
     })
   }
@@ -143,6 +163,7 @@ export class Rig {
         if (!same(bytes, MARKER)) this.leftDatagrams.push(bytes)
         else this.#marked.datagram?.()
       },
+      pathMtu: (remote, mtu) => this.told.push(`${remote} ${mtu}`),
       failed,
     })
     this.#tun = await this.#io.openTun('test', {
