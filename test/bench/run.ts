@@ -16,10 +16,12 @@ import { peers } from './peers.ts'
 import { simulation } from './simulation.ts'
 import { startup } from './startup.ts'
 import { table } from './text.ts'
+import { threads } from './threads.ts'
 import { tunnel } from './tunnel.ts'
 
 const BENCHES: readonly Bench[] = [
   tunnel,
+  threads,
   responder,
   memory,
   established,

@@ -194,6 +194,11 @@ export class Rig {
     return this.#flow!
   }
 
+  /** The other ends of the device and of the socket, for whoever brings them packets himself. */
+  get ends(): { readonly inner: number; readonly wire: Socket } {
+    return { inner: this.#inner, wire: this.#wire! }
+  }
+
   /** Threads end as by a failure; resolves when the next ones are about to start. */
   async kill(sides: readonly Side[] = this.sides): Promise<void> {
     let alive = sides.length
