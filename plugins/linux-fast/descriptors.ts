@@ -1,5 +1,5 @@
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
-import { type Libc, SOCKADDR, Sys } from './libc.ts'
+import { type Libc, SOCKADDR, Sys, setAddress } from './libc.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
 import { readName, writeName } from './sockaddr.ts'
 import { Vnet } from './vnet.ts'
@@ -19,6 +19,8 @@ const OFFLOADS = [0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40, 0x01 | 0x02 | 0x04 | 
 const IFREQ_LENGTH = 40
 const IFNAMSIZ = 16
 const O_RDWR = 2
+/** linux/bpf_common.h: the packet is cut to so many octets. */
+const BPF_RET = 0x06
 const MEMORY = 256
 
 /** Names the system call that failed, with `code` as Node's own errors have it. */
@@ -78,6 +80,31 @@ export function openSocket(libc: Libc, local: LocalEndpoint, bufferSize: number)
   view.setUint32(SOCKADDR + 4, SOCKADDR, true)
   libc.getsockname(fd, address, address + SOCKADDR + 4)
   return { fd, local: { ...local, port: readName(bytes, view, 0).port } }
+}
+
+/**
+ * A second raw socket of IPv6 for each address, which takes no packet but hears of errors. Without `IPV6_RECVERR` Linux's raw
+ * sockets of IPv6 learn nothing from ICMPv6, and with it an error of any peer fails what is sent next. What this one hears of
+ * a path counts for all.
+ *
+ * @returns -1 when it cannot be had: paths are learned from the own interface only
+ */
+export function openEar(libc: Libc, local: LocalEndpoint): number {
+  const { view, address } = new Memory(libc)
+  const type = Sys.SOCK_RAW | Sys.SOCK_NONBLOCK | Sys.SOCK_CLOEXEC
+  const fd = libc.socket(Sys.AF_INET6, type, local.protocol)
+  if (fd < 0) return -1
+  // struct sock_fprog, and behind it the one instruction: return 0
+  view.setUint16(0, 1, true)
+  setAddress(view, 8, address + 16)
+  view.setUint16(16, BPF_RET, true)
+  const deaf = libc.setsockopt(fd, Sys.SOL_SOCKET, Sys.SO_ATTACH_FILTER, address, 16) === 0
+  const length = writeName(view, 0, local)
+  const bound = libc.bind(fd, address, length) === 0
+  view.setInt32(0, 1, true)
+  if (deaf && bound && libc.setsockopt(fd, Sys.SOL_IPV6, Sys.IPV6_RECVERR, address, 4) === 0) return fd
+  libc.close(fd)
+  return -1
 }
 
 /** A TUN device's descriptor. */

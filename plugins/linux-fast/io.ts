@@ -4,7 +4,7 @@ import type { BoundSocket, PacketIo, PacketIoSink, TunQueue } from '../../core/c
 import type { LocalEndpoint } from '../../core/contracts/transport.ts'
 import { SystemError } from '../../core/errors.ts'
 import { Datagram } from './datagram.ts'
-import { openSocket, openTunQueue } from './descriptors.ts'
+import { openEar, openSocket, openTunQueue } from './descriptors.ts'
 import type { Libc } from './libc.ts'
 import { type Command, INDEX_WORDS, type Leftovers, RELAYED, type Release, type Report } from './messages.ts'
 import { PathMtuDiscovery } from './path-mtu.ts'
@@ -73,6 +73,7 @@ export class FastIo implements PacketIo {
 
   async bind(wanted: LocalEndpoint, bufferSize: number, sink: PacketIoSink<Flow>): Promise<BoundSocket> {
     const { fd, local } = openSocket(this.#libc, wanted, bufferSize)
+    const ear = local.protocol !== 17 && local.address.includes(':') ? openEar(this.#libc, local) : -1
     const id = ++this.#serial
     this.#sockets.set(id, { fd, local, sink })
     this.#reader.post({ type: 'socket', id, fd, local })
@@ -89,7 +90,9 @@ export class FastIo implements PacketIo {
         return packet.df ? failure : this.#discovery.fragmenting(fd, v4, send)
       },
       close: async () => {
-        if (this.#sockets.delete(id)) await this.#close(fd, { type: 'close-socket', id })
+        if (!this.#sockets.delete(id)) return
+        if (ear >= 0) this.#libc.close(ear)
+        await this.#close(fd, { type: 'close-socket', id })
       },
     }
   }

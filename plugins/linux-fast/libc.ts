@@ -76,6 +76,7 @@ export const Sys = {
   SO_SNDBUF: 7,
   SO_RCVBUF: 8,
   SO_SNDBUFFORCE: 32,
+  SO_ATTACH_FILTER: 26,
   SO_RCVBUFFORCE: 33,
   SOL_IP: 0,
   IP_TOS: 1,
