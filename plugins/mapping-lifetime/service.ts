@@ -45,6 +45,10 @@ interface Waiting {
 export class MappingLifetime implements Service {
   readonly #rng: Rng
   readonly #sas = new Map<string, IkeSaRef>()
+  /** Those of them that this host has made; a gateway has thousands that it has not. */
+  readonly #made = new Map<string, IkeSaRef>()
+  /** How many of them have their peer at an address. */
+  readonly #remotes = new Map<string, number>()
   #trial: Trial | undefined
   #waiting: Waiting[] = []
   #againAt = Infinity
@@ -61,22 +65,21 @@ export class MappingLifetime implements Service {
     const message = readMessage(bytes, start, end)
     if (message === undefined) return undefined
     if (message.kind === 'answer') return this.#awaited(message.nonce, flow) ? 'mine' : undefined
-    return [...this.#sas.values()].some(sa => sa.flow.remote.address === flow.remote.address) ? 'mine' : undefined
+    return this.#remotes.has(flow.remote.address) ? 'mine' : undefined
   }
 
   step(input: ServiceIn, now: number): readonly ServiceOut[] {
     switch (input.type) {
       case 'sa-up':
-        this.#sas.set(input.sa.id, input.sa)
+        this.#keep(input.sa)
         return this.#begin()
       case 'sa-moved': {
-        const before = this.#sas.get(input.sa.id)
-        this.#sas.set(input.sa.id, input.sa)
+        const before = this.#keep(input.sa)
         if (before?.flow.local.address === input.sa.flow.local.address) return []
         return [...this.#end(), assumed(now), ...this.#begin()]
       }
       case 'sa-down':
-        this.#sas.delete(input.sa.id)
+        this.#forget(input.sa.id)
         return this.#trial?.sa.id === input.sa.id ? [...this.#end(), ...this.#begin()] : []
       case 'bound':
         return input.tag === TAG ? this.#bound(input.local, now) : []
@@ -91,10 +94,32 @@ export class MappingLifetime implements Service {
     }
   }
 
+  /** @returns what was known of it before */
+  #keep(sa: IkeSaRef): IkeSaRef | undefined {
+    const before = this.#forget(sa.id)
+    const { address } = sa.flow.remote
+    this.#sas.set(sa.id, sa)
+    this.#remotes.set(address, (this.#remotes.get(address) ?? 0) + 1)
+    if (sa.initiator) this.#made.set(sa.id, sa)
+    return before
+  }
+
+  #forget(id: string): IkeSaRef | undefined {
+    const sa = this.#sas.get(id)
+    if (sa === undefined) return undefined
+    this.#sas.delete(id)
+    this.#made.delete(id)
+    const { address } = sa.flow.remote
+    const left = this.#remotes.get(address)! - 1
+    if (left > 0) this.#remotes.set(address, left)
+    else this.#remotes.delete(address)
+    return sa
+  }
+
   #begin(): readonly ServiceOut[] {
     if (this.#trial !== undefined || this.#againAt !== Infinity) return []
-    const sa = [...this.#sas.values()].find(
-      ({ initiator, facts, flow }) => initiator && flow.protocol === UDP && facts['localBehindNat']?.value === true,
+    const sa = [...this.#made.values()].find(
+      ({ facts, flow }) => flow.protocol === UDP && facts['localBehindNat']?.value === true,
     )
     if (sa === undefined) return []
     this.#trial = { sa, search: new Search(), socket: undefined, greeted: false, greetings: 0, probe: undefined }

@@ -55,6 +55,8 @@ const natweave: Start = async lab => {
         psk: LOAD.psk,
         proposals: [LOAD.ike],
         encapsulation: 'force',
+        // the initiators end after each step and leave their SAs behind
+        dpd: 0,
         children: { net: { local: [LOAD.local], remote: [LOAD.remote], proposals: [LOAD.esp] } },
       },
     },
