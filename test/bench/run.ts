@@ -1,3 +1,4 @@
+import './built.ts'
 import 'reflect-metadata'
 import { buildApplication, buildCommand, run, type StricliProcess } from '@stricli/core'
 import { Lab } from '../interop/lab.ts'

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { MAIN, unbuilt } from './built.ts'
 import { type Bench, type Figure, realNow } from './measure.ts'
 
-const MAIN = new URL('../../dist/core/cli/main.js', import.meta.url).pathname
 const TIMES = 21
 const GOAL_MS = 150
 
@@ -27,7 +27,7 @@ function time([file, ...args]: readonly string[]): number {
 export const startup: Bench = {
   name: 'startup',
   about: 'the command natweave from start to end, as it is built',
-  obstacle: () => (existsSync(MAIN) ? undefined : 'the package is not built: npm run build'),
+  obstacle: unbuilt,
   async run(): Promise<readonly Figure[]> {
     return Object.entries(COMMANDS)
       .filter(([, [file]]) => existsSync(file!))

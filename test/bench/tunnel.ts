@@ -4,6 +4,7 @@ import { ADDRESS, type Host, Lab } from '../interop/lab.ts'
 import { NatweaveProcess } from '../interop/natweave.ts'
 import type { Party, TunnelConfig } from '../interop/party.ts'
 import { run, until } from '../interop/process.ts'
+import { unbuilt } from './built.ts'
 import { config } from './config.ts'
 import type { Bench, Figure, Goal } from './measure.ts'
 
@@ -232,7 +233,7 @@ function obstacle(): string | undefined {
   const missing = Object.entries(TOOLS).filter(([tool]) => !path.some(folder => existsSync(`${folder}/${tool}`)))
   if (missing.length > 0)
     return `missing ${missing.map(([tool]) => tool).join(', ')}; on Debian: apt-get install ${missing.map(([, name]) => name).join(' ')}`
-  return existsSync('/usr/sbin/swanctl') ? undefined : 'missing strongSwan; see test/interop/README.md for its packages'
+  return existsSync('/usr/sbin/swanctl') ? unbuilt() : 'missing strongSwan; see test/interop/README.md for its packages'
 }
 
 /** Tunnels side by side: what users would otherwise take. */

@@ -3,14 +3,13 @@ import type { ConfigInput } from '../../../core/config/index.ts'
 import { CHARON } from '../../interop/charon.ts'
 import { ADDRESS, type Lab, last } from '../../interop/lab.ts'
 import { type Background, run, until } from '../../interop/process.ts'
+import { unbuilt } from '../built.ts'
 import { LOAD } from './handshake.ts'
 import type { LoadOptions, LoadReport } from './load.ts'
 
 /** Who answers the initiators, on moon; alice has these. */
 
 const GATEWAY = new URL('./gateway.mjs', import.meta.url).pathname
-/** What users of the package run: the sources by tsx are slower, since each function is given its name anew. */
-const BUILT = new URL('../../../dist/plugins/index.js', import.meta.url).pathname
 const LOADER = new URL('./load.ts', import.meta.url).pathname
 const TSX = ['--import', import.meta.resolve('tsx')]
 /** Clock ticks of /proc/PID/stat, which Linux has had at 100 a second for all programs since 2.6. */
@@ -133,8 +132,7 @@ export async function load(lab: Lab, wish: Omit<LoadOptions, 'gateway' | 'port'>
 /** Why it cannot be measured here, in words; undefined when it can. */
 export function responderObstacle(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs root on Linux, for network namespaces'
-  if (!existsSync(BUILT)) return 'the package is not built: npm run build'
   return existsSync(CHARON) && existsSync('/usr/sbin/swanctl')
-    ? undefined
+    ? unbuilt()
     : 'missing strongSwan; see test/interop/README.md for its packages'
 }
