@@ -32,9 +32,10 @@ const foreground = async (flags: UpFlags, out: Output): Promise<number> =>
 
 /**
  * Octets of bytecode after which V8 looks whether a function is worth compiling; its own value is 66 kB, for programs that
- * compute. A quiet tunnel runs little code, but somebody waits for it each time: compiled, it takes two thirds of the time.
+ * compute. A quiet tunnel runs little code, but somebody waits for it each time: compiled, it takes three quarters of the
+ * time. Smaller values have the first handshakes wait for the compiler.
  */
-const COMPILE_AFTER = 1_500
+const COMPILE_AFTER = 5_000
 
 function compileSoon(): void {
   // from V8 12 on calls are counted, a few hundred, and the option is unknown
