@@ -1,6 +1,7 @@
 import type { CryptoProvider } from '../contracts/crypto.ts'
 import type { EspKeys, EspSuite } from '../contracts/data-plane.ts'
 import { UsageError } from '../errors.ts'
+import { concat } from '../wire/index.ts'
 import { wipe } from './equal.ts'
 import { type IkeSuite, keymatLengths, prfAlgorithm } from './suite.ts'
 
@@ -201,14 +202,4 @@ function cutter(keymat: Uint8Array): (length: number) => Uint8Array {
     at += length
     return length === 0 ? NONE : keymat.subarray(at - length, at)
   }
-}
-
-function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
 }

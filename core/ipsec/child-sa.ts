@@ -4,6 +4,7 @@ import type { Drop } from '../contracts/drop.ts'
 import type { Rng } from '../contracts/machine.ts'
 import type { Flow } from '../contracts/net.ts'
 import { UsageError } from '../errors.ts'
+import { concat } from '../wire/index.ts'
 import { AhOpener, AhSealer } from './ah.ts'
 import { EspOpener, EspSealer } from './esp.ts'
 import { innerMtu } from './overhead.ts'
@@ -93,7 +94,7 @@ export class InstalledSa {
     this.mayCut = this.growsNot && [...spec.local, ...spec.remote].every(hasAllPorts)
     this.selectors = selectorPair(spec.local, spec.remote)
     this.ah = isAh(spec.suite)
-    this.#keys = concatenated(keysOf(spec))
+    this.#keys = concat(...keysOf(spec))
     this.#softAt = now + spec.lifetime.softMs
     this.#hardAt = now + spec.lifetime.hardMs
     this.#lookAhead()
@@ -274,14 +275,4 @@ export class InstalledSa {
     this.#fitted = octets
     this.#innerMtu = Number.isFinite(octets) ? innerMtu(octets, framing) : octets
   }
-}
-
-function concatenated(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
 }

@@ -265,3 +265,14 @@ function inRange(value: number, largest: number): void {
 
 const outOfRange = (value: number | bigint | string, allowed: string): UsageError =>
   new UsageError('USAGE_FIELD_RANGE', `${value} does not fit a field of ${allowed}`)
+
+/** Octets one after the other, in memory of their own. */
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}

@@ -7,6 +7,7 @@ import type { Assessment, Mode, ModeContext, ModeStrategy, Problem, Selector } f
 import {
   addressBytes,
   checksumOffset,
+  concat,
   DONT_FRAGMENT,
   fixChecksum,
   getU16,
@@ -236,11 +237,4 @@ const nats = (facts: Facts): { localBehindNat: boolean; remoteBehindNat: boolean
 function same(address: Uint8Array, bytes: Uint8Array, at: number): boolean {
   for (let i = 0; i < address.length; i++) if (address[i] !== bytes[at + i]) return false
   return true
-}
-
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length)
-  both.set(a)
-  both.set(b, a.length)
-  return both
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { IpProtocol } from '../../../core/wire/index.ts'
+import { concat, IpProtocol } from '../../../core/wire/index.ts'
 import { CMSG_HEADER, Cmsg, IOVEC, type Libc, MMSGHDR, MSGHDR, Msg, Sys } from '../../../plugins/linux-fast/libc.ts'
 import { readName, writeName } from '../../../plugins/linux-fast/sockaddr.ts'
 import { Gso, Vnet } from '../../../plugins/linux-fast/vnet.ts'
@@ -303,13 +303,7 @@ export class VirtualKernel implements Libc {
     const pieces = Array.from({ length: count }, (_, i) =>
       this.#memory.bytes(this.#memory.pointer(iov, IOVEC * i), iov.getUint32(IOVEC * i + 8, true)),
     )
-    const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
-    let at = 0
-    for (const piece of pieces) {
-      whole.set(piece, at)
-      at += piece.length
-    }
-    return whole
+    return concat(...pieces)
   }
 
   eventfd(initial: number, _flags: number): number {
